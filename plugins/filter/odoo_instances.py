@@ -1,0 +1,88 @@
+# -*- coding: utf-8 -*-
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters ``odoo_instances``, ``odoo_instance_secrets`` and ``odoo_instance_options``."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance, odoo_options, odoo_workers
+
+
+Instances = Sequence[Mapping[str, Any]]
+Overrides = Mapping[str, Mapping[str, Any]]
+
+
+def _completed(
+    instances: Instances,
+    names: Sequence[str] = (),
+    overrides: Overrides | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    if not isinstance(instances, (list, tuple)):
+        raise AnsibleFilterError(f"expected a list of Odoo instances, not {type(instances).__name__}")
+    unknown = [name for name in [*names, *(overrides or {})] if name not in {instance["name"] for instance in instances}]
+    if unknown:
+        raise AnsibleFilterError(f"no such Odoo instance: {', '.join(unknown)}")
+    return [
+        odoo_instance.complete({**(defaults or {}), **instance, **(overrides or {}).get(instance["name"], {})})
+        for instance in instances
+        if not names or instance["name"] in names
+    ]
+
+
+def odoo_instances(
+    instances: Instances,
+    names: Sequence[str] = (),
+    overrides: Overrides | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Fill in what the descriptions of instances leave out, and leave their secrets out."""
+    return [odoo_instance.public(instance) for instance in _completed(instances, names, overrides, defaults)]
+
+
+def odoo_instance_secrets(instances: Instances) -> dict[str, dict[str, Any]]:
+    """The secrets of instances by the instance's name."""
+    return {instance["name"]: odoo_instance.secrets(instance) for instance in _completed(instances)}
+
+
+def odoo_instance_options(
+    instance: Mapping[str, Any], instances: Instances, host: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The configuration options of one instance among the instances of its host."""
+    sizing = odoo_workers.size_workers(
+        cores=odoo_instance.share(int(host["cores"]), instance=instance, instances=instances),
+        memory_mb=odoo_instance.share(int(host["memory_mb"]), instance=instance, instances=instances),
+        users=int(instance["users"]),
+    )
+    shown = {key: value for key, value in sizing.items() if key != "warnings"}
+    return odoo_instance.options(instance, host=host, sizing=shown)
+
+
+def odoo_instance_problems(instances: Instances, host: Mapping[str, Any], version: str) -> list[str]:
+    """What Odoo would not understand in the configuration of instances."""
+    return [
+        f"instance {instance['name']}: {problem}"
+        for instance in instances
+        for problem in odoo_options.config_problems(odoo_instance_options(instance, instances, host), version)
+    ]
+
+
+def odoo_instance_services(instances: Instances, changed_file: str) -> list[dict[str, Any]]:
+    """The services of instances as the module service_fresh takes them."""
+    return odoo_instance.services(instances, changed_file=changed_file)
+
+
+class FilterModule:
+    """Filters of the collection."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "odoo_instances": odoo_instances,
+            "odoo_instance_secrets": odoo_instance_secrets,
+            "odoo_instance_options": odoo_instance_options,
+            "odoo_instance_problems": odoo_instance_problems,
+            "odoo_instance_services": odoo_instance_services,
+        }

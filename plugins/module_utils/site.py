@@ -1,0 +1,308 @@
+# -*- coding: utf-8 -*-
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A site: which instance runs where, and what each role of each host needs to know of it.
+
+Roles do not know each other. The playbooks describe a site once, and this module turns the
+description into the inputs of each role on each host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import re
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
+
+INSTANCE_KEYS = frozenset(
+    {
+        "name", "domains", "base_url", "database", "database_host", "database_port", "database_user",
+        "database_password", "database_sslmode", "database_ca", "admin_login", "admin_password",
+        "update_admin_password", "master_password", "http_port", "gevent_port", "users", "addons_path", "modules",
+        "language", "module_waves", "parameters", "mail_servers", "config", "hosts", "database_server", "extensions",
+        "edge", "shared_data",
+    }
+)  # fmt: skip
+"""What may stand in the description of an instance."""
+
+REQUIRED_GROUPS = ("odoo_db", "odoo_app", "odoo_edge")
+
+DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+"""What Odoo itself accepts as the name of a database."""
+
+# Parts of a host's memory when it carries more than one component; the rest is the system's and the page cache's.
+DATABASE_SHARE_WITH_ODOO = 0.35
+ODOO_SHARE_WITH_DATABASE = 0.55
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Completed instances, the hosts of each group, and each host's address."""
+
+    instances: tuple[Mapping[str, Any], ...]
+    database_hosts: tuple[str, ...]
+    application_hosts: tuple[str, ...]
+    edge_hosts: tuple[str, ...]
+    addresses: Mapping[str, str]
+
+    def hosts_of(self, instance: Mapping[str, Any]) -> tuple[str, ...]:
+        """Application hosts that run an instance."""
+        return tuple(instance.get("hosts") or self.application_hosts)
+
+    def database_server_of(self, instance: Mapping[str, Any]) -> str:
+        """Database host of an instance."""
+        return str(instance.get("database_server") or self.database_hosts[0])
+
+    def interface(self, host: str) -> str:
+        """Address that the instances of an application host listen on: loopback unless an edge is elsewhere."""
+        return "127.0.0.1" if set(self.edge_hosts) <= {host} else self.addresses[host]
+
+    def instances_on(self, host: str) -> list[Mapping[str, Any]]:
+        """Instances that run on an application host."""
+        return [instance for instance in self.instances if host in self.hosts_of(instance)]
+
+    def instances_in(self, host: str) -> list[Mapping[str, Any]]:
+        """Instances whose database is on a database host."""
+        return [instance for instance in self.instances if self.database_server_of(instance) == host]
+
+
+def site(
+    instances: Sequence[Mapping[str, Any]], *, groups: Mapping[str, Sequence[str]], addresses: Mapping[str, str]
+) -> Site:
+    """Make a site of its description. See :func:`problems` for what must not be wrong with it."""
+    return Site(
+        instances=tuple(odoo_instance.complete(instance) for instance in instances),
+        database_hosts=tuple(groups.get("odoo_db", ())),
+        application_hosts=tuple(groups.get("odoo_app", ())),
+        edge_hosts=tuple(groups.get("odoo_edge", ())),
+        addresses=dict(addresses),
+    )
+
+
+def network(address: str) -> str:
+    """An address as pg_hba.conf writes it: ``10.0.0.5`` → ``10.0.0.5/32``."""
+    parsed = ipaddress.ip_address(address)
+    return f"{parsed}/{parsed.max_prefixlen}"
+
+
+def endpoint(address: str, port: int) -> str:
+    """Address and port in one word."""
+    return f"{odoo_instance.url_host(address)}:{port}"
+
+
+def postgresql(site: Site, host: str) -> dict[str, Any]:
+    """Inputs of the role postgresql on a database host, without the passwords of its roles."""
+    own = site.instances_in(host)
+    clients = []
+    for instance in own:
+        remote = sorted(network(site.addresses[app]) for app in site.hosts_of(instance) if app != host)
+        clients.append({"database": instance["database"], "role": instance["database_user"], "addresses": remote})
+    has_remote = any(client["addresses"] for client in clients)
+    return {
+        "databases": [
+            {"name": instance["database"], "owner": instance["database_user"], "extensions": list(instance["extensions"])}
+            for instance in own
+        ],
+        "clients": clients,
+        "listen_addresses": ["localhost", *([site.addresses[host]] if has_remote else [])],
+        "tls": has_remote,
+        "tls_names": [host, site.addresses[host]] if site.addresses[host] != host else [host],
+        "memory_share": DATABASE_SHARE_WITH_ODOO if host in site.application_hosts else 1.0,
+    }
+
+
+def postgresql_roles(site: Site, host: str) -> list[dict[str, Any]]:
+    """The roles of a database host with their passwords, each once."""
+    roles = {
+        instance["database_user"]: {"name": instance["database_user"], "password": instance["database_password"]}
+        for instance in site.instances_in(host)
+    }
+    return list(roles.values())
+
+
+def odoo(site: Site, host: str) -> dict[str, Any]:
+    """Inputs of the role odoo on an application host, without its instances."""
+    return {
+        "instance_names": [instance["name"] for instance in site.instances_on(host)],
+        "http_interface": site.interface(host),
+        "x_sendfile": set(site.edge_hosts) == {host},
+        "memory_share": ODOO_SHARE_WITH_DATABASE if host in site.database_hosts else 1.0,
+        "database_servers": sorted(
+            {site.database_server_of(instance) for instance in site.instances_on(host)} - {host}
+        ),
+    }
+
+
+def odoo_overrides(site: Site, host: str, *, certificates: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """How each instance of an application host reaches a database server on another host, by instance.
+
+    :param certificates: PEM certificate of each database host that is not this one.
+    """
+    wired = {}
+    for instance in site.instances_on(host):
+        server = site.database_server_of(instance)
+        if server != host:
+            wired[instance["name"]] = {"database_host": site.addresses[server]}
+            if certificates.get(server):
+                wired[instance["name"]]["database_ca"] = certificates[server]
+    return wired
+
+
+def edge_sites(site: Site, host: str) -> list[dict[str, Any]]:
+    """The role edge's sites on an edge host."""
+    sites = []
+    for instance in site.instances:
+        applications = site.hosts_of(instance)
+        entry: dict[str, Any] = {
+            "name": instance["name"],
+            "domains": list(instance["domains"]),
+            "upstreams": [endpoint(site.interface(app), instance["http_port"]) for app in applications],
+            "websocket_upstreams": [endpoint(site.interface(app), instance["gevent_port"]) for app in applications],
+        }
+        if set(site.edge_hosts) == {host} == set(applications):
+            entry["internal_files"] = {"path": f"{instance['data_dir']}/filestore", "group": instance["user"]}
+        sites.append({**entry, **instance["edge"]})
+    return sites
+
+
+def ports(site: Site, host: str) -> list[dict[str, Any]]:
+    """The ports that a host's components are going to own, and the systemd units that may have them already."""
+    wanted: list[dict[str, Any]] = []
+    if host in site.database_hosts:
+        numbers = sorted({int(instance["database_port"]) for instance in site.instances_in(host)})
+        wanted += [{"port": port, "purpose": "PostgreSQL", "owners": ["postgresql@"]} for port in numbers]
+    if host in site.application_hosts:
+        for instance in site.instances_on(host):
+            for key, what in (("http_port", "HTTP"), ("gevent_port", "websocket")):
+                purpose = f"{what} of the instance {instance['name']}"
+                wanted.append({"port": int(instance[key]), "purpose": purpose, "owners": [instance["unit"]]})
+    if host in site.edge_hosts:
+        wanted += [{"port": port, "purpose": "the edge", "owners": ["nginx.service"]} for port in (80, 443)]
+    return wanted
+
+
+def problems(
+    instances: Any, *, groups: Mapping[str, Sequence[str]], addresses: Mapping[str, str]
+) -> list[str]:
+    """Everything that is wrong with the description of a site, as sentences that say what to do."""
+    found = [
+        f"the inventory has no host in the group {group}: name at least one"
+        for group in REQUIRED_GROUPS
+        if not groups.get(group)
+    ]
+    if not isinstance(instances, (list, tuple)) or not instances:
+        return [*found, "odoo_instances must be a list with at least one instance: see docs/site.md"]
+    if not all(isinstance(instance, Mapping) and instance.get("name") for instance in instances):
+        return [*found, "every entry of odoo_instances must be a mapping with a name"]
+    for instance in instances:
+        found += _instance_problems(instance, groups=groups)
+    if not found:
+        found += _site_problems(site(instances, groups=groups, addresses=addresses))
+    return found
+
+
+def _instance_problems(instance: Mapping[str, Any], *, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    name = str(instance["name"])
+    found = []
+    if not odoo_instance.NAME.fullmatch(name):
+        found.append("its name must begin with a letter and hold lower-case letters, digits and hyphens, at most 26")
+    for key in sorted(set(instance) - INSTANCE_KEYS):
+        near = difflib.get_close_matches(key, INSTANCE_KEYS, n=1)
+        found.append(f"unknown key {key}" + (f", did you mean {near[0]}?" if near else ""))
+    domains = instance.get("domains")
+    if not isinstance(domains, (list, tuple)) or not domains:
+        found.append("domains must list at least one name or address that users reach it by")
+    else:
+        found += [f"{domain} is no domain name and no address" for domain in domains if not is_domain(str(domain))]
+    filled = odoo_instance.complete({**instance, "domains": domains if isinstance(domains, (list, tuple)) else []})
+    if not DATABASE.fullmatch(str(filled["database"])):
+        found.append(f"{filled['database']} is no database name that Odoo accepts")
+    found += [
+        f"{key} must be a port between 1024 and 65535, not {filled[key]!r}"
+        for key in ("http_port", "gevent_port")
+        if not _is_integer(filled[key], low=1024, high=65535)
+    ]
+    if filled["http_port"] == filled["gevent_port"]:
+        found.append(f"http_port and gevent_port are both {filled['http_port']}")
+    if not _is_integer(filled["users"], low=1, high=100000):
+        found.append(f"users must be a whole number of at least 1, not {filled['users']!r}")
+    if "base" not in filled["modules"]:
+        found.append("modules must begin with base")
+    found += [
+        f"{host} in its hosts is not in the group odoo_app"
+        for host in instance.get("hosts") or []
+        if host not in groups.get("odoo_app", ())
+    ]
+    server = instance.get("database_server")
+    if server and server not in groups.get("odoo_db", ()):
+        found.append(f"its database_server {server} is not in the group odoo_db")
+    return [f"instance {name}: {problem}" for problem in found]
+
+
+def _site_problems(site: Site) -> list[str]:
+    found = [
+        f"{what} {value} is used by {' and '.join(users)}: each needs its own"
+        for what, pairs in (
+            ("the instance name", [(i["name"], "an instance") for i in site.instances]),
+            ("the domain", [(domain, i["name"]) for i in site.instances for domain in i["domains"]]),
+            ("the database", [(f"{i['database']} on {site.database_server_of(i)}", i["name"]) for i in site.instances]),
+            ("the database user", [(i["database_user"], i["name"]) for i in site.instances]),
+            (
+                "the port",
+                [
+                    (f"{i[key]} of {host}", f"{i['name']} ({key})")
+                    for i in site.instances
+                    for host in site.hosts_of(i)
+                    for key in ("http_port", "gevent_port")
+                ],
+            ),
+        )
+        for value, users in _repeated(pairs).items()
+    ]
+    for instance in site.instances:
+        hosts = site.hosts_of(instance)
+        if len(hosts) > 1 and not instance.get("shared_data"):
+            found.append(
+                f"instance {instance['name']}: it would run on {' and '.join(hosts)}, each with attachments of its own. "
+                f"Name one in `hosts`, or mount {instance['data_dir']} from shared storage and set shared_data: true"
+            )
+        server = site.database_server_of(instance)
+        for host in {*hosts, server} if set(hosts) != {server} else ():
+            if not is_address(site.addresses[host]):
+                found.append(
+                    f"{host}: {site.addresses[host]} is a name, and PostgreSQL's access rules need its address: "
+                    "set slipway_address in its host_vars"
+                )
+    return sorted(set(found))
+
+
+def _repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for value, user in pairs:
+        users.setdefault(value, []).append(user)
+    return {value: names for value, names in users.items() if len(names) > 1}
+
+
+def _is_integer(value: Any, *, low: int, high: int) -> bool:
+    try:
+        return not isinstance(value, bool) and low <= int(value) <= high
+    except (TypeError, ValueError):
+        return False
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_domain(text: str) -> bool:
+    """Whether a text can be the name of a site: a host name, perhaps with a leading ``*.``, or an address."""
+    return is_address(text) or (len(text) <= 253 and DOMAIN.fullmatch(text.lower()) is not None)

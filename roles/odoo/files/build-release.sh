@@ -1,0 +1,17 @@
+# Builds one release of Odoo: its source, a virtual environment and a launcher.
+building=$RELEASE.building
+rm -rf "$building" "$RELEASE"
+mkdir -p "$building/src"
+git -C "$REPOSITORY" archive "$COMMIT" | tar -x -C "$building/src"
+# Virtual environments cannot be moved: it is made where it will be used.
+mv "$building" "$RELEASE"
+"$PYTHON" -m venv $SYSTEM_SITE_PACKAGES "$RELEASE/venv"
+requirements=${REQUIREMENTS:-$RELEASE/src/requirements.txt}
+"$RELEASE/venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+cat > "$RELEASE/odoo" <<LAUNCHER
+#!/bin/sh
+exec $RELEASE/venv/bin/python $RELEASE/src/odoo-bin "\$@"
+LAUNCHER
+chmod 0755 "$RELEASE/odoo"
+"$RELEASE/odoo" --version
+touch "$RELEASE/.complete"

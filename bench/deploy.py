@@ -72,7 +72,8 @@ def mitogen() -> dict[str, str]:
         [".venv/bin/python", "-c", "import ansible_mitogen as m; print(m.__path__[0])"],
         cwd=ROOT, text=True, capture_output=True, check=True,
     )  # fmt: skip
-    return {"ANSIBLE_STRATEGY_PLUGINS": f"{found.stdout.strip()}/plugins/strategy", "ANSIBLE_STRATEGY": "mitogen_linear"}
+    plugins = f"{found.stdout.strip()}/plugins/strategy"
+    return {"ANSIBLE_STRATEGY_PLUGINS": plugins, "ANSIBLE_STRATEGY": "mitogen_linear"}
 
 
 def main() -> None:

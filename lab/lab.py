@@ -1,8 +1,8 @@
 """Create and destroy the lab: systemd containers with fixed addresses, reached over SSH.
 
-The hosts are described by an Ansible inventory directory (``hosts.yml``): its ``lab_name`` and
-``lab_subnet``, and for each host ``ansible_host`` and optionally ``lab_suite``. Nothing else
-describes them, so playbooks, molecule and this script always mean the same hosts.
+The hosts are those of the group ``lab`` of an Ansible inventory directory (``hosts.yml``): its
+``lab_name`` and ``lab_subnet``, and for each host ``ansible_host`` and optionally ``lab_suite``.
+Nothing else describes them, so playbooks, molecule and this script always mean the same hosts.
 """
 
 from __future__ import annotations
@@ -94,12 +94,13 @@ def read_lab(inventory: pathlib.Path) -> Lab:
         document = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise LabError(f"no inventory at {path}: name one with --inventory DIR or SLIPWAY_INVENTORY") from None
-    site = document["all"]
-    variables, entries = site.get("vars", {}), site.get("hosts") or {}
+    groups = document["all"].get("children", {})
+    described = groups.get("lab") or document["all"]
+    variables, entries = described.get("vars", {}), described.get("hosts") or {}
     try:
         name, subnet = variables["lab_name"], variables["lab_subnet"]
     except KeyError as missing:
-        raise LabError(f"{path} describes no lab: all.vars has no {missing}") from None
+        raise LabError(f"{path} describes no lab: the group lab has no {missing} in its vars") from None
     default_suite = read_recipe()["default_suite"]
     hosts = tuple(
         Host(name=host, address=entry["ansible_host"], suite=entry.get("lab_suite", default_suite))
@@ -108,7 +109,7 @@ def read_lab(inventory: pathlib.Path) -> Lab:
     for host in hosts:
         if ipaddress.ip_address(host.address) not in ipaddress.ip_network(subnet):
             raise LabError(f"{path}: {host.name} has {host.address}, outside of lab_subnet {subnet}")
-    edges = site.get("children", {}).get("odoo_edge", {}).get("hosts") or {}
+    edges = groups.get("odoo_edge", {}).get("hosts") or {}
     edge = next((host.address for host in hosts if host.name in edges), hosts[-1].address)
     return Lab(name=name, subnet=subnet, hosts=hosts, edge_address=edge)
 
@@ -123,7 +124,9 @@ def say(message: str) -> None:
 
 def run(command: Sequence[str | os.PathLike[str]], *, stdin: str | None = None, check: bool = True) -> str:
     """Run a command and return its output; its error output becomes the message when it fails."""
-    done = subprocess.run([os.fspath(part) for part in command], input=stdin, capture_output=True, text=True)
+    done = subprocess.run(
+        [os.fspath(part) for part in command], input=stdin, capture_output=True, text=True, check=False
+    )
     if check and done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
         raise LabError(f"`{' '.join(map(str, command[:6]))} …` failed with {done.returncode}:\n{tail}")
@@ -135,9 +138,9 @@ def cgroup_prefix() -> list[str]:
     if run(["stat", "--file-system", "--format=%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs":
         return []
     anchor = NAMESPACE_DIR / "mount-namespace"
-    if subprocess.run(["mountpoint", "--quiet", anchor]).returncode != 0:
+    if subprocess.run(["mountpoint", "--quiet", anchor], check=False).returncode != 0:
         NAMESPACE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if subprocess.run(["mountpoint", "--quiet", NAMESPACE_DIR]).returncode != 0:
+        if subprocess.run(["mountpoint", "--quiet", NAMESPACE_DIR], check=False).returncode != 0:
             # The kernel refuses to pin a mount namespace on a mount that is shared with it.
             run(["mount", "--bind", NAMESPACE_DIR, NAMESPACE_DIR])
             run(["mount", "--make-private", NAMESPACE_DIR])
@@ -166,7 +169,7 @@ class Podman:
         return run([*self.prefix, *arguments], stdin=stdin, check=check)
 
     def succeeds(self, *arguments: str) -> bool:
-        return subprocess.run([*self.prefix, *arguments], capture_output=True).returncode == 0
+        return subprocess.run([*self.prefix, *arguments], capture_output=True, check=False).returncode == 0
 
 
 def debian_mirrors() -> tuple[str, str]:
@@ -214,8 +217,8 @@ def ensure_image(podman: Podman, suite: str) -> str:
         # What the machine trusts, its hosts must trust: a mirror may sit behind a private CA.
         hooks = [
             'mkdir -p "$1/usr/local/share/ca-certificates"',
-            'for f in /usr/local/share/ca-certificates/*.crt; do [ -e "$f" ] && '
-            'cp "$f" "$1/usr/local/share/ca-certificates/"; done; chroot "$1" update-ca-certificates',
+            'find /usr/local/share/ca-certificates -name "*.crt" -exec cp {} "$1/usr/local/share/ca-certificates/" ";"',
+            'chroot "$1" update-ca-certificates',
             f'chroot "$1" sh -eu < {setup}',
         ]
         command: list[str | os.PathLike[str]] = ["mmdebstrap", "--quiet", "--variant=minbase"]
@@ -383,7 +386,7 @@ def main(arguments: Sequence[str]) -> None:
             print(lab.ca)
         case "ssh":
             command = ssh_command(lab, lab.host(options.host)) + options.command
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606  the session becomes this process
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Filters ``odoo_instances``, ``odoo_instance_secrets`` and ``odoo_instance_options``."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance, odoo_options, odoo_workers
-
 
 Instances = Sequence[Mapping[str, Any]]
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -23,7 +22,8 @@ def _completed(
 ) -> list[dict[str, Any]]:
     if not isinstance(instances, (list, tuple)):
         raise AnsibleFilterError(f"expected a list of Odoo instances, not {type(instances).__name__}")
-    unknown = [name for name in [*names, *(overrides or {})] if name not in {instance["name"] for instance in instances}]
+    known = {instance["name"] for instance in instances}
+    unknown = [name for name in [*names, *(overrides or {})] if name not in known]
     if unknown:
         raise AnsibleFilterError(f"no such Odoo instance: {', '.join(unknown)}")
     return [
@@ -48,9 +48,7 @@ def odoo_instance_secrets(instances: Instances) -> dict[str, dict[str, Any]]:
     return {instance["name"]: odoo_instance.secrets(instance) for instance in _completed(instances)}
 
 
-def odoo_instance_options(
-    instance: Mapping[str, Any], instances: Instances, host: Mapping[str, Any]
-) -> dict[str, Any]:
+def odoo_instance_options(instance: Mapping[str, Any], instances: Instances, host: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration options of one instance among the instances of its host."""
     sizing = odoo_workers.size_workers(
         cores=odoo_instance.share(int(host["cores"]), instance=instance, instances=instances),

@@ -1,12 +1,13 @@
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Filters that turn the description of a site into the inputs of each role on each host."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from ansible_collections.slipway.odoo.plugins.module_utils import odoo_options
 from ansible_collections.slipway.odoo.plugins.module_utils import site as sites
 
 Instances = Sequence[Mapping[str, Any]]
@@ -58,11 +59,24 @@ def site_problems(instances: Any, groups: Groups, hostvars: HostVars) -> list[st
     return sites.problems(instances, groups=groups, addresses=addresses(groups, hostvars))
 
 
+def site_config_problems(instances: Any, config: Mapping[str, Any], version: str) -> list[str]:
+    """What Odoo would not understand in the configuration of a site."""
+    wanted = [("odoo_config", config)]
+    if isinstance(instances, (list, tuple)):
+        wanted += [(f"config of the instance {item.get('name')}", item.get("config") or {}) for item in instances]
+    return [
+        f"{where}: {problem}"
+        for where, options in wanted
+        for problem in odoo_options.config_problems(options, str(version))
+    ]
+
+
 class FilterModule:
     """Filters of the collection."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "site_config_problems": site_config_problems,
             "site_host": site_host,
             "site_odoo_overrides": site_odoo_overrides,
             "site_postgresql_roles": site_postgresql_roles,

@@ -24,7 +24,7 @@ def site_checks(instances: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "database": instance["database"],
             "login": instance["admin_login"],
         }
-        if instance["update_admin_password"] == "always":
+        if instance["update_admin_password"] == "always":  # noqa: S105
             site["password"] = instance["admin_password"]
         sites.append(site)
     return sites

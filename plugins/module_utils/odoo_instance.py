@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """One Odoo instance: what its description leaves out, and the configuration it asks for."""
@@ -6,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,25}")
 """``odoo-NAME`` must fit into the 32 characters of a Unix user name."""

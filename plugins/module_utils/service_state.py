@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Decide what a systemd service needs so that it runs with the files it has now."""
@@ -6,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 PROPERTIES = (
     "Id",
@@ -50,6 +49,7 @@ class Plan:
 
     @property
     def changed(self) -> bool:
+        """Whether there is anything to do."""
         return bool(self.action or self.enable)
 
 
@@ -100,7 +100,8 @@ def decide(
     if not service.active:
         action, reason = "start", "it does not run"
     elif stale_restart or force == "restart":
-        action, reason = "restart", f"newer than its start: {', '.join(stale_restart)}" if stale_restart else "asked for"
+        action = "restart"
+        reason = f"newer than its start: {', '.join(stale_restart)}" if stale_restart else "asked for"
     elif stale_reload or force == "reload":
         action = "reload" if service.can_reload else "restart"
         reason = f"newer than its last reload: {', '.join(stale_reload)}" if stale_reload else "asked for"

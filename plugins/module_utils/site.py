@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A site: which instance runs where, and what each role of each host needs to know of it.
@@ -13,7 +12,8 @@ import dataclasses
 import difflib
 import ipaddress
 import re
-from typing import Any, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
 
@@ -104,8 +104,8 @@ def postgresql(site: Site, host: str) -> dict[str, Any]:
     has_remote = any(client["addresses"] for client in clients)
     return {
         "databases": [
-            {"name": instance["database"], "owner": instance["database_user"], "extensions": list(instance["extensions"])}
-            for instance in own
+            {"name": item["database"], "owner": item["database_user"], "extensions": list(item["extensions"])}
+            for item in own
         ],
         "clients": clients,
         "listen_addresses": ["localhost", *([site.addresses[host]] if has_remote else [])],
@@ -131,6 +131,7 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
         "http_interface": site.interface(host),
         "x_sendfile": set(site.edge_hosts) == {host},
         "memory_share": ODOO_SHARE_WITH_DATABASE if host in site.database_hosts else 1.0,
+        "log_files": log_files(site, host),
         "database_servers": sorted(
             {site.database_server_of(instance) for instance in site.instances_on(host)} - {host}
         ),
@@ -169,6 +170,19 @@ def edge_sites(site: Site, host: str) -> list[dict[str, Any]]:
     return sites
 
 
+def log_files(site: Site, host: str) -> list[dict[str, Any]]:
+    """The logs of an application host's instances as the role logrotate takes them."""
+    return [
+        {
+            "name": instance["unit"],
+            "preset": "odoo",
+            "paths": [f"{instance['log_dir']}/*.log"],
+            "owner": instance["user"],
+        }
+        for instance in site.instances_on(host)
+    ]
+
+
 def ports(site: Site, host: str) -> list[dict[str, Any]]:
     """The ports that a host's components are going to own, and the systemd units that may have them already."""
     wanted: list[dict[str, Any]] = []
@@ -185,9 +199,7 @@ def ports(site: Site, host: str) -> list[dict[str, Any]]:
     return wanted
 
 
-def problems(
-    instances: Any, *, groups: Mapping[str, Sequence[str]], addresses: Mapping[str, str]
-) -> list[str]:
+def problems(instances: Any, *, groups: Mapping[str, Sequence[str]], addresses: Mapping[str, str]) -> list[str]:
     """Everything that is wrong with the description of a site, as sentences that say what to do."""
     found = [
         f"the inventory has no host in the group {group}: name at least one"
@@ -249,7 +261,10 @@ def _site_problems(site: Site) -> list[str]:
         for what, pairs in (
             ("the instance name", [(i["name"], "an instance") for i in site.instances]),
             ("the domain", [(domain, i["name"]) for i in site.instances for domain in i["domains"]]),
-            ("the database", [(f"{i['database']} on {site.database_server_of(i)}", i["name"]) for i in site.instances]),
+            (
+                "the database",
+                [(f"{i['database']} on {site.database_server_of(i)}", i["name"]) for i in site.instances],
+            ),
             ("the database user", [(i["database_user"], i["name"]) for i in site.instances]),
             (
                 "the port",
@@ -267,16 +282,16 @@ def _site_problems(site: Site) -> list[str]:
         hosts = site.hosts_of(instance)
         if len(hosts) > 1 and not instance.get("shared_data"):
             found.append(
-                f"instance {instance['name']}: it would run on {' and '.join(hosts)}, each with attachments of its own. "
+                f"instance {instance['name']}: it would run on {' and '.join(hosts)}, each with its own attachments. "
                 f"Name one in `hosts`, or mount {instance['data_dir']} from shared storage and set shared_data: true"
             )
         server = site.database_server_of(instance)
-        for host in {*hosts, server} if set(hosts) != {server} else ():
-            if not is_address(site.addresses[host]):
-                found.append(
-                    f"{host}: {site.addresses[host]} is a name, and PostgreSQL's access rules need its address: "
-                    "set slipway_address in its host_vars"
-                )
+        found += [
+            f"{host}: {site.addresses[host]} is a name, and PostgreSQL's access rules need its "
+            "address: set slipway_address in its host_vars"
+            for host in ({*hosts, server} if set(hosts) != {server} else ())
+            if not is_address(site.addresses[host])
+        ]
     return sorted(set(found))
 
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Write the configuration file of an Odoo instance."""
@@ -102,9 +101,7 @@ def masked(text: str, *, changed: set[str], secret: set[str]) -> str:
     lines = []
     for line in text.splitlines(keepends=True):
         key = line.partition("=")[0].strip()
-        if key in secret:
-            line = f"{key} = {MASK}{' (changes)' if key in changed else ''}\n"
-        lines.append(line)
+        lines.append(f"{key} = {MASK}{' (changes)' if key in changed else ''}\n" if key in secret else line)
     return "".join(lines)
 
 
@@ -146,8 +143,8 @@ def main() -> None:
     changed = before != after
     if changed and not module.check_mode:
         write(module, path=path, text=after)
-    module.params["dest"] = path
-    changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params, path=path), changed)
+    attributes = module.load_file_common_arguments(module.params, path=path)
+    changed = module.set_fs_attributes_if_different(attributes, changed)
     diff = {
         "before_header": path,
         "after_header": path,

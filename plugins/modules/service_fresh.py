@@ -1,5 +1,4 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep systemd services running with the files they have now."""
@@ -70,7 +69,10 @@ actions:
   type: list
   elements: dict
   sample:
-    - {service: odoo@main.service, action: reload, enable: false, reason: "newer than its last reload: /etc/odoo/main.conf"}
+    - service: odoo@main.service
+      action: reload
+      enable: false
+      reason: "newer than its last reload: /etc/odoo/main.conf"
 """
 
 import os
@@ -95,7 +97,7 @@ def systemctl(module: AnsibleModule, *arguments: str) -> str:
     code, out, err = module.run_command(["systemctl", *arguments])
     if code != 0:
         unit = arguments[-1]
-        _code, journal, _err = module.run_command(["journalctl", "--no-pager", "--lines=15", "--output=cat", f"--unit={unit}"])
+        _code, journal, _err = module.run_command(["journalctl", "--no-pager", "--lines=15", f"--unit={unit}"])
         module.fail_json(msg=f"systemctl {' '.join(arguments)} failed: {err.strip()}\n{journal.strip()}", rc=code)
     return out
 

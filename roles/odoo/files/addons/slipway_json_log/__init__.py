@@ -10,7 +10,8 @@ import threading
 class JsonFormatter(logging.Formatter):
     """Formats a record as a JSON object on one line."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object."""
         moment = datetime.datetime.fromtimestamp(record.created, tz=datetime.timezone.utc)
         thread = threading.current_thread()
         entry = {
@@ -26,7 +27,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
-def post_load():
+def post_load() -> None:
     """Replace the formatters that Odoo gave its handlers."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):

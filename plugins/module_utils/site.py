@@ -176,7 +176,7 @@ def log_files(site: Site, host: str) -> list[dict[str, Any]]:
         {
             "name": instance["unit"],
             "preset": "odoo",
-            "paths": [f"{instance['log_dir']}/*.log"],
+            "paths": [f"{instance['log_dir']}/odoo.log"],
             "owner": instance["user"],
         }
         for instance in site.instances_on(host)
@@ -210,10 +210,14 @@ def problems(instances: Any, *, groups: Mapping[str, Sequence[str]], addresses: 
         return [*found, "odoo_instances must be a list with at least one instance: see docs/site.md"]
     if not all(isinstance(instance, Mapping) and instance.get("name") for instance in instances):
         return [*found, "every entry of odoo_instances must be a mapping with a name"]
+    sound = []
     for instance in instances:
-        found += _instance_problems(instance, groups=groups)
-    if not found:
-        found += _site_problems(site(instances, groups=groups, addresses=addresses))
+        faults = _instance_problems(instance, groups=groups)
+        found += faults
+        if not faults:
+            sound.append(instance)
+    if all(groups.get(group) for group in REQUIRED_GROUPS):
+        found += _site_problems(site(sound, groups=groups, addresses=addresses))
     return found
 
 

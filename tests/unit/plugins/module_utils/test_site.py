@@ -157,6 +157,13 @@ def test_problems_are_named(instances: Any, words: str) -> None:
     assert any(words in problem for problem in found), found
 
 
+def test_a_faulty_instance_does_not_hide_what_the_others_share() -> None:
+    instances = [instance(), instance(name="b", domains=["b.example.com"]), instance(name="c", users=0)]
+    found = sites.problems(instances, groups=THREE, addresses=THREE_ADDRESSES)
+    assert any("users" in problem for problem in found)
+    assert any("the port 8069 of app1" in problem for problem in found)
+
+
 def test_empty_groups_are_named() -> None:
     found = sites.problems([instance()], groups={"odoo_app": ["app1"]}, addresses={})
     assert [line for line in found if "odoo_db" in line]

@@ -1,0 +1,87 @@
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters ``secret_problems`` (what is wrong with a site's secrets) and ``without_secrets``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.odoo.plugins.module_utils.secret_rules import Secret, problems
+from jinja2.exceptions import UndefinedError
+
+INSTANCE_SECRETS = ("database_password", "admin_password", "master_password")
+
+
+def secret_problems(instances: Any, extra: Any = None) -> list[str]:
+    """Return what is wrong with the secrets of ``odoo_instances`` and with ``extra`` ones.
+
+    :param instances: list of instances as the inventory describes them (``odoo_instances``)
+    :param extra: list of ``{what, value, names, ours}``: further secrets, with where they stand
+    :returns: one line for each problem, without any secret in it
+    :raises AnsibleFilterError: when either is not a list of mappings
+    """
+    secrets: list[Secret] = []
+    for number, instance in enumerate(_mappings(instances, what="odoo_instances"), start=1):
+        secrets.extend(_secrets_of(instance, number=number))
+    for number, given in enumerate(_mappings(extra or [], what="extra"), start=1):
+        label = _read(given, "what") or f"extra secret {number}"
+        names = tuple(str(name) for name in _read(given, "names") or ())
+        ours = _read(given, "ours") is not False
+        secrets.append(Secret(label=str(label), value=_read(given, "value"), names=names, ours=ours))
+    return problems(secrets=secrets)
+
+
+def without_secrets(instances: Any) -> Any:
+    """Return ``odoo_instances`` without what is secret, to be judged while a vault is still closed.
+
+    What is no list of mappings is returned as it is: to judge it is not this filter's task.
+    """
+    if not _is_list_of_mappings(instances):
+        return instances
+    hidden = (*INSTANCE_SECRETS, "mail_servers", "config")
+    return [{key: instance[key] for key in instance if key not in hidden} for instance in instances]
+
+
+def _secrets_of(instance: Mapping[str, Any], *, number: int) -> list[Secret]:
+    name = str(_read(instance, "name") or number)
+    database = str(_read(instance, "database") or name)
+    user = str(_read(instance, "database_user") or f"odoo-{name}")
+    secrets = [
+        Secret(label=f"instance {name}: {key}", value=_read(instance, key), names=(name, database, user))
+        for key in INSTANCE_SECRETS
+    ]
+    servers = _read(instance, "mail_servers")
+    for server in servers if _is_list_of_mappings(servers) else ():
+        if _read(server, "user") is not None:
+            label = f"instance {name}: password of mail server {_read(server, 'name') or _read(server, 'host')}"
+            secrets.append(Secret(label=label, value=_read(server, "password"), ours=False))
+    return secrets
+
+
+def _read(mapping: Mapping[str, Any], key: str) -> Any:
+    """Return the value, or None where the key is missing or its variable undefined or not to be decrypted."""
+    try:
+        return mapping.get(key)
+    except UndefinedError:
+        return None
+
+
+def _mappings(value: Any, *, what: str) -> Sequence[Mapping[str, Any]]:
+    if _is_list_of_mappings(value):
+        return value
+    # The value is not quoted: it may hold secrets.
+    raise AnsibleFilterError(f"secret_problems: {what} must be a list of mappings")
+
+
+def _is_list_of_mappings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, Mapping) for one in value)
+
+
+class FilterModule:
+    """What ansible-core looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"secret_problems": secret_problems, "without_secrets": without_secrets}

@@ -1,0 +1,114 @@
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the edge on this host for each of its sites: tell their health in JSON, or what is wrong, and exit 1.
+
+Takes one JSON argument: ``sites`` (SHA-256 of the certificate by domain), ``status_port``, ``revision`` and
+``wait`` (seconds). A reload takes effect a moment later, so faults count only once that time is over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import socket
+import ssl
+import sys
+import time
+import urllib.request
+
+HERE = "127.0.0.1"
+HEALTHY, UNHEALTHY = 200, 503
+
+
+class Connection(http.client.HTTPSConnection):
+    """HTTPS to this host, whatever the name resolves to."""
+
+    def connect(self) -> None:
+        """Connect, with the name in the handshake; addresses are never named there."""
+        sock = socket.create_connection((HERE, 443), self.timeout)
+        self.sock = self._context.wrap_socket(sock, server_hostname=self.host)
+
+
+def loaded_revision(port: int) -> str:
+    """The configuration that the server has loaded."""
+    with urllib.request.urlopen(f"http://{HERE}:{port}/revision", timeout=5) as answer:
+        return answer.read(100).decode().strip()
+
+
+def secure(domain: str) -> tuple[str, int]:
+    """The fingerprint of the certificate shown for a domain, and the status of its health."""
+    # Whether clients trust the certificate is not known here; its fingerprint tells that it is the right one.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = Connection(domain, timeout=30, context=context)
+    try:
+        connection.request("GET", "/health")
+        certificate = connection.sock.getpeercert(binary_form=True) or b""
+        return hashlib.sha256(certificate).hexdigest(), connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def plain(host: str) -> tuple[int, str]:
+    """Status and Location of ``/`` over HTTP; 0 when the connection is closed without an answer."""
+    connection = http.client.HTTPConnection(HERE, 80, timeout=10)
+    try:
+        connection.request("GET", "/", headers={"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Location", "")
+    except ConnectionError:  # RemoteDisconnected is one
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def faults_of(domain: str, *, sha256: str, health: dict[str, int]) -> list[str]:
+    """What is wrong with one site; its health is noted."""
+    found = []
+    shown, health[domain] = secure(domain)
+    if shown != sha256:
+        found.append(f"{domain}: another certificate is shown (SHA-256 {shown})")
+    if health[domain] not in (HEALTHY, UNHEALTHY):
+        found.append(f"{domain}: /health answers {health[domain]}")
+    host = f"[{domain}]" if ":" in domain else domain
+    if plain(host) != (301, f"https://{host}/"):
+        found.append(f"{domain}: http:// does not lead to https:// but {plain(host)}")
+    return found
+
+
+def check(asked: dict, health: dict[str, int]) -> list[str]:
+    """All faults there are at this moment."""
+    found = []
+    try:
+        if loaded_revision(asked["status_port"]) != asked["revision"]:
+            found.append("nginx has not loaded what was written; /var/log/nginx/error.log says why")
+        if plain("unknown.invalid")[0] != 0:
+            found.append("a host name of no site is answered")
+        for domain, sha256 in asked["sites"].items():
+            found += faults_of(domain.replace("*", "slipway-probe"), sha256=sha256, health=health)
+    except (OSError, http.client.HTTPException) as error:
+        found.append(f"no answer: {error!r}")
+    return found
+
+
+def main() -> int:
+    """Check until there is no fault or no time left."""
+    asked = json.loads(sys.argv[1])
+    deadline = time.monotonic() + asked["wait"]
+    health: dict[str, int] = {}
+    while True:
+        faults = check(asked, health)
+        if not faults:
+            json.dump(health, sys.stdout)
+            return 0
+        if time.monotonic() > deadline:
+            print("\n".join(faults), file=sys.stderr)
+            return 1
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -265,6 +265,16 @@ def owner(podman: Podman, container: str) -> str | None:
     return found or None
 
 
+def remove(podman: Podman, container: str) -> None:
+    """Destroy a container; podman may lose a race with its dying init and must be asked again."""
+    for _attempt in range(3):
+        podman("rm", "--force", "--ignore", "--time=1", container, check=False)
+        if not podman.succeeds("container", "exists", container):
+            return
+        time.sleep(1)
+    podman("rm", "--force", "--time=1", container)
+
+
 def start_host(podman: Podman, lab: Lab, host: Host, image: str) -> bool:
     """Start one container; returns whether it had to be made."""
     container = lab.container(host)
@@ -276,7 +286,7 @@ def start_host(podman: Podman, lab: Lab, host: Host, image: str) -> bool:
             return False
         if checkout == str(ROOT) and podman.succeeds("start", container):
             return False
-        podman("rm", "--force", "--time=1", container)
+        remove(podman, container)
     ssh = lab.ssh_key.parent
     podman(
         "create", "--name", container, "--hostname", host.name, "--label", f"slipway.checkout={ROOT}",
@@ -330,7 +340,7 @@ def up(lab: Lab, podman: Podman) -> None:
 
 def down(lab: Lab, podman: Podman) -> None:
     for host in lab.hosts:
-        podman("rm", "--force", "--ignore", "--time=1", lab.container(host))
+        remove(podman, lab.container(host))
     if podman.succeeds("network", "exists", lab.network):
         podman("network", "rm", "--force", lab.network)
     say(f"{lab.name}: down")

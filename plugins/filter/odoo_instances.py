@@ -73,6 +73,11 @@ def odoo_instance_services(instances: Instances, changed_file: str) -> list[dict
     return odoo_instance.services(instances, changed_file=changed_file)
 
 
+def odoo_instance_state(instances: Instances) -> dict[str, list[dict[str, Any]]]:
+    """What instances need on their host as the module drift_info takes it."""
+    return odoo_instance.host_state(instances)
+
+
 class FilterModule:
     """Filters of the collection."""
 
@@ -83,4 +88,5 @@ class FilterModule:
             "odoo_instance_options": odoo_instance_options,
             "odoo_instance_problems": odoo_instance_problems,
             "odoo_instance_services": odoo_instance_services,
+            "odoo_instance_state": odoo_instance_state,
         }

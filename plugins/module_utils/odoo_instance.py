@@ -11,6 +11,11 @@ from typing import Any
 NAME = re.compile(r"[a-z][a-z0-9-]{0,25}")
 """``odoo-NAME`` must fit into the 32 characters of a Unix user name."""
 
+GROUP = "odoo"
+"""Its members may enter the directories that hold those of the instances, which Debian's package closes to others."""
+
+COMMON_DIRECTORIES = ("/etc/odoo", "/var/lib/odoo", "/var/log/odoo")
+
 SECRET_KEYS = ("database_password", "admin_password", "master_password", "mail_servers")
 """What of an instance must not be shown. Mail servers carry passwords of their own."""
 
@@ -132,3 +137,21 @@ def services(instances: Sequence[Mapping[str, Any]], *, changed_file: str) -> li
         }
         for instance in instances
     ]
+
+
+def host_state(instances: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Users, directories and certificates of the instances as the module drift_info takes them."""
+    directories = [{"path": path, "owner": "root", "mode": "0755"} for path in COMMON_DIRECTORIES]
+    for instance in instances:
+        directories += [
+            {"path": instance[key], "owner": instance["user"], "mode": "0750"} for key in ("data_dir", "log_dir")
+        ]
+    return {
+        "users": [{"name": instance["user"], "groups": [GROUP]} for instance in instances],
+        "directories": directories,
+        "files": [
+            {"path": f"/etc/odoo/{instance['name']}.database-ca.crt", "content": instance["database_ca"]}
+            for instance in instances
+            if instance.get("database_ca")
+        ],
+    }

@@ -131,7 +131,6 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
         "http_interface": site.interface(host),
         "x_sendfile": set(site.edge_hosts) == {host},
         "memory_share": ODOO_SHARE_WITH_DATABASE if host in site.database_hosts else 1.0,
-        "log_files": log_files(site, host),
         "database_servers": sorted(
             {site.database_server_of(instance) for instance in site.instances_on(host)} - {host}
         ),
@@ -171,16 +170,23 @@ def edge_sites(site: Site, host: str) -> list[dict[str, Any]]:
 
 
 def log_files(site: Site, host: str) -> list[dict[str, Any]]:
-    """The logs of an application host's instances as the role logrotate takes them."""
-    return [
-        {
-            "name": instance["unit"],
-            "preset": "odoo",
-            "paths": [f"{instance['log_dir']}/odoo.log"],
-            "owner": instance["user"],
-        }
-        for instance in site.instances_on(host)
-    ]
+    """The logs of a host's components as the role logrotate takes them."""
+    files: list[dict[str, Any]] = []
+    if host in site.database_hosts:
+        files.append({"name": "PostgreSQL", "preset": "postgresql"})
+    if host in site.application_hosts:
+        files += [
+            {
+                "name": instance["unit"],
+                "preset": "odoo",
+                "paths": [f"{instance['log_dir']}/odoo.log"],
+                "owner": instance["user"],
+            }
+            for instance in site.instances_on(host)
+        ]
+    if host in site.edge_hosts:
+        files.append({"name": "nginx", "preset": "nginx"})
+    return files
 
 
 def ports(site: Site, host: str) -> list[dict[str, Any]]:

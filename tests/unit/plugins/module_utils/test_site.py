@@ -120,6 +120,14 @@ def test_ports_name_the_units_that_may_have_them() -> None:
     assert set(owners) == {5432, 8069, 8072, 80, 443}
 
 
+def test_logs_are_those_of_the_components_on_a_host() -> None:
+    assert [entry["preset"] for entry in sites.log_files(one(), "box")] == ["postgresql", "odoo", "nginx"]
+    assert [entry["preset"] for entry in sites.log_files(three(), "edge1")] == ["nginx"]
+    (odoo,) = sites.log_files(three(), "app1")
+    assert odoo["paths"] == ["/var/log/odoo/main/odoo.log"]
+    assert odoo["owner"] == "odoo-main"
+
+
 def test_a_good_site_has_no_problems() -> None:
     assert sites.problems([instance()], groups=THREE, addresses=THREE_ADDRESSES) == []
     assert sites.problems([instance()], groups=ONE, addresses=ONE_ADDRESS) == []

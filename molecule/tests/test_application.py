@@ -81,7 +81,7 @@ def test_a_reload_loses_no_request_and_keeps_the_main_process(application: Any, 
     def ask() -> None:
         while not stop.is_set() and len(outcomes) < 2000:
             try:
-                outcomes.append(browser.get("/web/health").status)
+                outcomes.append(browser.get("/web/login").status)
             except urllib.error.HTTPError as error:
                 outcomes.append(error.code)
             except OSError as error:

@@ -106,8 +106,13 @@ class Browser:
     def __init__(self) -> None:
         self.url = lab("url").rstrip("/")
         context = ssl.create_default_context(cafile=lab("ca"))
-        cookies = urllib.request.HTTPCookieProcessor(CookieJar())
-        self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), cookies)
+        self.cookies = CookieJar()
+        self.opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor(self.cookies)
+        )
+
+    def cookie(self, name: str) -> str:
+        return next(str(cookie.value) for cookie in self.cookies if cookie.name == name)
 
     def get(self, path: str) -> Any:
         return self.opener.open(self.url + path, timeout=30)

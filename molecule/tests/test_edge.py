@@ -40,8 +40,12 @@ def test_an_attachment_comes_back_whole(
         stored = application.file(f"/var/lib/odoo/main/filestore/main/{name[:2]}/{name}")
         assert stored.exists
         if single_box:
-            log = application.check_output("tail -n 40 /var/log/nginx/*main*access*.log")
-            assert f"/web/content/{number}" in log
+            headers = application.check_output(
+                "curl --silent --output /dev/null --dump-header - --header %s http://127.0.0.1:8069/web/content/%s",
+                f"Cookie: session_id={browser.cookie('session_id')}",
+                f"{number}?download=true",
+            )
+            assert f"x-accel-redirect: /web/filestore/main/{name[:2]}/{name}" in headers.lower()
             readable = application.run("runuser -u www-data -- head -c 1 %s", stored.path)
             assert readable.rc == 0
             assert application.run("runuser -u www-data -- cat /etc/odoo/main.conf").rc != 0

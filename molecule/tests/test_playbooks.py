@@ -28,6 +28,7 @@ def test_check_mode_finds_nothing_to_do(run_playbook: Any) -> None:
         ("demo_admin_password=admin", "admin_password"),
         ("demo_database_password={{ demo_admin_password }}", "database_password"),
         ('{"odoo_config": {"wokers": 4}}', "workers"),
+        ('{"odoo_config": {"http_port": 9999}}', "http_port"),
         ('{"odoo_instances": []}', "at least one instance"),
     ],
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -16,26 +17,26 @@ Overrides = Mapping[str, Mapping[str, Any]]
 
 def _completed(
     instances: Instances,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
     overrides: Overrides | None = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     if not isinstance(instances, (list, tuple)):
         raise AnsibleFilterError(f"expected a list of Odoo instances, not {type(instances).__name__}")
     known = {instance["name"] for instance in instances}
-    unknown = [name for name in [*names, *(overrides or {})] if name not in known]
+    unknown = [name for name in [*(names or ()), *(overrides or {})] if name not in known]
     if unknown:
         raise AnsibleFilterError(f"no such Odoo instance: {', '.join(unknown)}")
     return [
         odoo_instance.complete({**(defaults or {}), **instance, **(overrides or {}).get(instance["name"], {})})
         for instance in instances
-        if not names or instance["name"] in names
+        if names is None or instance["name"] in names
     ]
 
 
 def odoo_instances(
     instances: Instances,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
     overrides: Overrides | None = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
@@ -50,32 +51,38 @@ def odoo_instance_secrets(instances: Instances) -> dict[str, dict[str, Any]]:
 
 def odoo_instance_options(instance: Mapping[str, Any], instances: Instances, host: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration options of one instance among the instances of its host."""
+    users_share = partial(odoo_instance.share, instance=instance, instances=instances)
     sizing = odoo_workers.size_workers(
-        cores=odoo_instance.share(int(host["cores"]), instance=instance, instances=instances),
-        memory_mb=odoo_instance.share(int(host["memory_mb"]), instance=instance, instances=instances),
+        cores=users_share(int(host["cores"])),
+        memory_mb=users_share(int(host["memory_mb"])),
         users=int(instance["users"]),
+        max_connections=users_share(int(host["connections"])),
     )
     shown = {key: value for key, value in sizing.items() if key != "warnings"}
     return odoo_instance.options(instance, host=host, sizing=shown)
 
 
 def odoo_instance_problems(instances: Instances, host: Mapping[str, Any], version: str) -> list[str]:
-    """What Odoo would not understand in the configuration of instances."""
-    return [
+    """What Odoo would not understand in the configuration of instances, each problem once."""
+    found = [
         f"instance {instance['name']}: {problem}"
         for instance in instances
-        for problem in odoo_options.config_problems(odoo_instance_options(instance, instances, host), version)
+        for problem in [
+            *odoo_instance.config_problems({**host["config"], **instance["config"]}, version=version),
+            *odoo_options.config_problems(odoo_instance_options(instance, instances, host), version),
+        ]
     ]
+    return list(dict.fromkeys(found))
 
 
-def odoo_instance_services(instances: Instances, changed_file: str) -> list[dict[str, Any]]:
+def odoo_instance_services(instances: Instances, changed_files: Sequence[str]) -> list[dict[str, Any]]:
     """The services of instances as the module service_fresh takes them."""
-    return odoo_instance.services(instances, changed_file=changed_file)
+    return odoo_instance.services(instances, changed_files=changed_files)
 
 
-def odoo_instance_state(instances: Instances) -> dict[str, list[dict[str, Any]]]:
+def odoo_instance_state(instances: Instances, interface: str) -> dict[str, list[dict[str, Any]]]:
     """What instances need on their host as the module drift_info takes it."""
-    return odoo_instance.host_state(instances)
+    return odoo_instance.host_state(instances, interface=interface)
 
 
 class FilterModule:

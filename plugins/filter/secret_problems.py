@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_instance import SECRET_OPTIONS
 from ansible_collections.slipway.odoo.plugins.module_utils.secret_rules import Secret, problems
 from jinja2.exceptions import UndefinedError
 
@@ -41,8 +42,13 @@ def without_secrets(instances: Any) -> Any:
     """
     if not _is_list_of_mappings(instances):
         return instances
-    hidden = (*INSTANCE_SECRETS, "mail_servers", "config")
-    return [{key: instance[key] for key in instance if key not in hidden} for instance in instances]
+    hidden = (*INSTANCE_SECRETS, "mail_servers")
+    shown = [{key: instance[key] for key in instance if key not in hidden} for instance in instances]
+    for instance in shown:
+        if isinstance(instance.get("config"), Mapping):
+            options = instance["config"]
+            instance["config"] = {key: options[key] for key in options if key not in SECRET_OPTIONS}
+    return shown
 
 
 def _secrets_of(instance: Mapping[str, Any], *, number: int) -> list[Secret]:

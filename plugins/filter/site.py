@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.odoo.plugins.module_utils import odoo_options
+from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
 from ansible_collections.slipway.odoo.plugins.module_utils import site as sites
 
 Instances = Sequence[Mapping[str, Any]]
@@ -67,7 +67,7 @@ def site_config_problems(instances: Any, config: Mapping[str, Any], version: str
     return [
         f"{where}: {problem}"
         for where, options in wanted
-        for problem in odoo_options.config_problems(options, str(version))
+        for problem in odoo_instance.config_problems(options, version=str(version))
     ]
 
 

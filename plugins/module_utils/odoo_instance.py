@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.odoo.plugins.module_utils import odoo_options
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,25}")
 """``odoo-NAME`` must fit into the 32 characters of a Unix user name."""
 
@@ -18,6 +20,14 @@ COMMON_DIRECTORIES = ("/etc/odoo", "/var/lib/odoo", "/var/log/odoo")
 
 SECRET_KEYS = ("database_password", "admin_password", "master_password", "mail_servers")
 """What of an instance must not be shown. Mail servers carry passwords of their own."""
+
+RESERVED_OPTIONS = frozenset(
+    {
+        "admin_passwd", "data_dir", "db_host", "db_name", "db_password", "db_port", "db_sslmode", "db_user",
+        "gevent_port", "http_interface", "http_port", "logfile", "syslog",
+    }
+)  # fmt: skip
+"""Options that other parts of a site depend on, so that they follow from the instance's own keys alone."""
 
 SECRET_OPTIONS = ("admin_passwd", "db_password", "proxy_access_token", "smtp_password")
 """Options of ``odoo.conf`` that must not be shown."""
@@ -45,7 +55,8 @@ def complete(instance: Mapping[str, Any]) -> dict[str, Any]:
         "edge": {},
     }
     filled.update({key: value for key, value in instance.items() if value is not None})
-    filled.setdefault("base_url", f"https://{url_host(domains[0])}" if domains else "")
+    exact = [str(domain) for domain in domains if not str(domain).startswith("*.")]
+    filled.setdefault("base_url", f"https://{url_host(exact[0])}" if exact else "")
     filled["unit"] = f"odoo@{name}.service"
     filled["user"] = f"odoo-{name}"
     filled["config_file"] = f"/etc/odoo/{name}.conf"
@@ -124,23 +135,40 @@ def options(instance: Mapping[str, Any], *, host: Mapping[str, Any], sizing: Map
     return {key: value for key, value in result.items() if key not in SECRET_OPTIONS}
 
 
-def services(instances: Sequence[Mapping[str, Any]], *, changed_file: str) -> list[dict[str, Any]]:
+def services(instances: Sequence[Mapping[str, Any]], *, changed_files: Sequence[str]) -> list[dict[str, Any]]:
     """The instances' services as :mod:`service_fresh` takes them.
 
-    :param changed_file: A file that becomes newer whenever Odoo's code changes.
+    :param changed_files: Files of which one becomes newer whenever Odoo's code changes.
     """
     return [
         {
             "name": instance["unit"],
-            "restart_files": ["/etc/systemd/system/odoo@.service", changed_file],
+            # A reload hands over the socket that is open: another port or address takes a restart.
+            "restart_files": ["/etc/systemd/system/odoo@.service", listen_file(instance), *changed_files],
             "reload_files": [instance["config_file"], f"/etc/odoo/{instance['name']}.database-ca.crt"],
         }
         for instance in instances
     ]
 
 
-def host_state(instances: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Users, directories and certificates of the instances as the module drift_info takes them."""
+def listen_file(instance: Mapping[str, Any]) -> str:
+    """File that becomes newer when an instance is to listen elsewhere."""
+    return f"/etc/odoo/{instance['name']}.listen"
+
+
+def config_problems(config: Mapping[str, Any], *, version: str) -> list[str]:
+    """What is wrong with options that a user gives, beyond what Odoo itself would not understand."""
+    found = odoo_options.config_problems(config, version, reserved=RESERVED_OPTIONS)
+    if "workers" in config and str(config["workers"]).strip() in ("0", "False"):
+        found.append("workers: must be at least 1, or nothing would serve websockets")
+    return found
+
+
+def host_state(instances: Sequence[Mapping[str, Any]], *, interface: str) -> dict[str, list[dict[str, Any]]]:
+    """Users, directories and files of the instances as the module drift_info takes them.
+
+    :param interface: Address that they listen on.
+    """
     directories = [{"path": path, "owner": "root", "mode": "0755"} for path in COMMON_DIRECTORIES]
     for instance in instances:
         directories += [
@@ -150,8 +178,17 @@ def host_state(instances: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[st
         "users": [{"name": instance["user"], "groups": [GROUP]} for instance in instances],
         "directories": directories,
         "files": [
-            {"path": f"/etc/odoo/{instance['name']}.database-ca.crt", "content": instance["database_ca"]}
-            for instance in instances
-            if instance.get("database_ca")
+            *(
+                {"path": f"/etc/odoo/{instance['name']}.database-ca.crt", "content": instance["database_ca"]}
+                for instance in instances
+                if instance.get("database_ca")
+            ),
+            *(
+                {
+                    "path": listen_file(instance),
+                    "content": f"{interface} {instance['http_port']} {instance['gevent_port']}\n",
+                }
+                for instance in instances
+            ),
         ],
     }

@@ -129,12 +129,21 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
     return {
         "instance_names": [instance["name"] for instance in site.instances_on(host)],
         "http_interface": site.interface(host),
-        "x_sendfile": set(site.edge_hosts) == {host},
+        # Only where every file that Odoo leaves to the web server is one that this host's own edge can read.
+        "x_sendfile": set(site.edge_hosts) == {host}
+        and all(site.hosts_of(instance) == (host,) for instance in site.instances_on(host)),
+        "connection_share": connection_share(site, host),
         "memory_share": ODOO_SHARE_WITH_DATABASE if host in site.database_hosts else 1.0,
         "database_servers": sorted(
             {site.database_server_of(instance) for instance in site.instances_on(host)} - {host}
         ),
     }
+
+
+def connection_share(site: Site, host: str) -> float:
+    """Part of a database server's connections that the instances of an application host may take together."""
+    users = sum(int(item["users"]) * len(site.hosts_of(item)) for item in site.instances) or 1
+    return sum(int(item["users"]) for item in site.instances_on(host)) / users
 
 
 def odoo_overrides(site: Site, host: str, *, certificates: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -145,9 +154,9 @@ def odoo_overrides(site: Site, host: str, *, certificates: Mapping[str, str]) ->
     wired = {}
     for instance in site.instances_on(host):
         server = site.database_server_of(instance)
-        if server != host:
+        if server != host and not instance.get("database_host"):
             wired[instance["name"]] = {"database_host": site.addresses[server]}
-            if certificates.get(server):
+            if certificates.get(server) and not instance.get("database_ca"):
                 wired[instance["name"]]["database_ca"] = certificates[server]
     return wired
 

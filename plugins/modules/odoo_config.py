@@ -113,6 +113,9 @@ def values(text: str, *, keys: set[str]) -> dict[str, str]:
 
 def write(module: AnsibleModule, *, path: str, text: str) -> None:
     """Replace the file in one step; readable by root alone until its owner is set."""
+    if not os.path.exists(path):
+        # A file that is new here would be readable by all until its mode is set.
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

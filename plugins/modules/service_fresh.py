@@ -51,6 +51,10 @@ options:
         type: str
         choices: [none, reload, restart]
         default: none
+  start:
+    description: Whether services that do not run are started and enabled. When false, they are left alone.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -116,6 +120,7 @@ def main() -> None:
                     "force": {"type": "str", "choices": ["none", "reload", "restart"], "default": "none"},
                 },
             },
+            "start": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -134,6 +139,7 @@ def main() -> None:
             force="" if service["force"] == "none" else service["force"],
         )
         for service, found in zip(wanted, service_state.parse(shown))
+        if module.params["start"] or found.active
     ]
     if not module.check_mode:
         if any(plan.daemon_reload for plan in plans):

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds one release of Odoo: its source, a virtual environment and a launcher.
+umask 022
 building=$RELEASE.building
 rm -rf "$building" "$RELEASE"
 mkdir -p "$building/src"

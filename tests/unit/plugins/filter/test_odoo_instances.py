@@ -14,6 +14,7 @@ INSTANCES = [
 HOST: dict[str, Any] = {
     "cores": 4,
     "memory_mb": 16384,
+    "connections": 200,
     "addons_path": ["/usr/lib/python3/dist-packages/odoo/addons"],
     "http_interface": "127.0.0.1",
     "x_sendfile": False,
@@ -36,7 +37,12 @@ def test_secrets_are_found_by_name() -> None:
     assert FILTERS["odoo_instance_secrets"](INSTANCES)["shop"]["database_password"] == "two"
 
 
-@pytest.mark.parametrize("arguments", [(["none"],), ([], {"none": {}})])
+def test_no_names_mean_all_and_an_empty_list_none() -> None:
+    assert len(FILTERS["odoo_instances"](INSTANCES)) == 2
+    assert FILTERS["odoo_instances"](INSTANCES, []) == []
+
+
+@pytest.mark.parametrize("arguments", [(["none"],), (None, {"none": {}})])
 def test_an_unknown_instance_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(AnsibleFilterError, match="none"):
         FILTERS["odoo_instances"](INSTANCES, *arguments)
@@ -63,7 +69,7 @@ def test_an_unknown_option_is_named_with_its_instance() -> None:
 
 def test_state_of_the_host() -> None:
     instances = FILTERS["odoo_instances"](INSTANCES, ["main"], {"main": {"database_ca": "PEM"}})
-    state = FILTERS["odoo_instance_state"](instances)
+    state = FILTERS["odoo_instance_state"](instances, "127.0.0.1")
     assert state["users"] == [{"name": "odoo-main", "groups": ["odoo"]}]
     assert {"path": "/var/lib/odoo/main", "owner": "odoo-main", "mode": "0750"} in state["directories"]
-    assert state["files"] == [{"path": "/etc/odoo/main.database-ca.crt", "content": "PEM"}]
+    assert state["files"][0] == {"path": "/etc/odoo/main.database-ca.crt", "content": "PEM"}

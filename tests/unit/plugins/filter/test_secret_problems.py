@@ -128,8 +128,9 @@ def test_a_closed_vault_is_no_error():
 
 
 def test_without_secrets():
-    instance = Closed({**GOOD, "config": {"db_password": "x"}, "mail_servers": [{"password": "x"}], "users": 3})
-    assert without_secrets([instance]) == [{"name": "main", "users": 3}]
+    config = {"db_password": "x", "workers": 2}
+    instance = Closed({**GOOD, "config": config, "mail_servers": [{"password": "x"}], "users": 3})
+    assert without_secrets([instance]) == [{"name": "main", "users": 3, "config": {"workers": 2}}]
 
 
 @pytest.mark.parametrize("instances", [None, "text", [1], {"a": 1}])

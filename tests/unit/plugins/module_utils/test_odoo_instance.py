@@ -84,7 +84,29 @@ def test_a_host_is_shared_by_users() -> None:
 
 
 def test_services_name_the_files_they_depend_on() -> None:
-    (service,) = odoo_instance.services([completed()], changed_file="/opt/odoo/current")
+    (service,) = odoo_instance.services([completed()], changed_files=["/opt/odoo/current"])
     assert service["name"] == "odoo@main.service"
     assert "/opt/odoo/current" in service["restart_files"]
     assert "/etc/odoo/main.conf" in service["reload_files"]
+    assert "/etc/odoo/main.listen" in service["restart_files"]
+
+
+def test_another_port_or_address_changes_the_file_that_a_restart_follows() -> None:
+    def listen(interface: str, **keys: Any) -> str:
+        state = odoo_instance.host_state([completed(**keys)], interface=interface)
+        return next(file["content"] for file in state["files"] if file["path"] == "/etc/odoo/main.listen")
+
+    before = listen("127.0.0.1", users=5)
+    assert listen("127.0.0.1", users=50) == before
+    assert listen("127.0.0.1", http_port=8169) != before
+    assert listen("10.0.0.1") != before
+
+
+def test_options_that_the_site_depends_on_are_refused_in_config() -> None:
+    found = odoo_instance.config_problems({"http_port": 9999, "data_dir": "/srv/x", "workers": 0}, version="19.0")
+    assert len(found) == 3
+    assert odoo_instance.config_problems({"workers": 3, "limit_time_cpu": 600}, version="19.0") == []
+
+
+def test_a_wildcard_is_no_base_url() -> None:
+    assert completed(domains=["*.example.com", "odoo.example.com"])["base_url"] == "https://odoo.example.com"

@@ -106,6 +106,7 @@ def test_instances_go_to_the_hosts_they_name() -> None:
     assert sites.problems(instances, groups=groups, addresses=addresses) == []
     site = sites.site(instances, groups=groups, addresses=addresses)
     assert sites.odoo(site, "app2")["instance_names"] == ["shop"]
+    assert sites.odoo(site, "app2")["connection_share"] == 0.5
     assert [p["port"] for p in sites.ports(site, "app2")] == [8069, 8072]
 
 
@@ -176,6 +177,18 @@ def test_empty_groups_are_named() -> None:
     found = sites.problems([instance()], groups={"odoo_app": ["app1"]}, addresses={})
     assert [line for line in found if "odoo_db" in line]
     assert [line for line in found if "odoo_edge" in line]
+
+
+def test_files_stay_with_python_where_an_instance_also_runs_elsewhere() -> None:
+    groups = {"odoo_db": ["box"], "odoo_app": ["box", "app2"], "odoo_edge": ["box"]}
+    both = sites.site([instance(shared_data=True)], groups=groups, addresses={**ONE_ADDRESS, "app2": "10.0.0.22"})
+    assert sites.odoo(both, "box")["x_sendfile"] is False
+    assert "internal_files" not in sites.edge_sites(both, "box")[0]
+
+
+def test_an_instances_own_connection_goes_before_the_wiring() -> None:
+    own = three(instance(database_host="db.example.com", database_ca="OWN"))
+    assert sites.odoo_overrides(own, "app1", certificates={"db1": "PEM"}) == {}
 
 
 def test_an_instance_on_two_hosts_needs_shared_storage() -> None:

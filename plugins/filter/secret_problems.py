@@ -42,12 +42,14 @@ def without_secrets(instances: Any) -> Any:
     """
     if not _is_list_of_mappings(instances):
         return instances
-    hidden = (*INSTANCE_SECRETS, "mail_servers")
-    shown = [{key: instance[key] for key in instance if key not in hidden} for instance in instances]
-    for instance in shown:
-        if isinstance(instance.get("config"), Mapping):
-            options = instance["config"]
-            instance["config"] = {key: options[key] for key in options if key not in SECRET_OPTIONS}
+    hidden = (*INSTANCE_SECRETS, "mail_servers", "config")
+    shown = []
+    for instance in instances:
+        kept = {key: instance[key] for key in instance if key not in hidden}
+        options = _read(instance, "config")
+        if isinstance(options, Mapping):
+            kept["config"] = {key: options[key] for key in options if key not in SECRET_OPTIONS}
+        shown.append(kept)
     return shown
 
 

@@ -128,9 +128,10 @@ def test_a_closed_vault_is_no_error():
 
 
 def test_without_secrets():
-    config = {"db_password": "x", "workers": 2}
-    instance = Closed({**GOOD, "config": config, "mail_servers": [{"password": "x"}], "users": 3})
-    assert without_secrets([instance]) == [{"name": "main", "users": 3, "config": {"workers": 2}}]
+    config = {"smtp_password": "x", "workers": 2}
+    described = {**GOOD, "config": config, "mail_servers": [{"password": "x"}], "users": 3}
+    assert without_secrets([described]) == [{"name": "main", "users": 3, "config": {"workers": 2}}]
+    assert without_secrets([Closed(described)]) == [{"name": "main", "users": 3}]
 
 
 @pytest.mark.parametrize("instances", [None, "text", [1], {"a": 1}])

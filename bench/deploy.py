@@ -1,8 +1,8 @@
 """How long a deploy takes, against a plain shell script that does the same installs by hand.
 
-On fresh containers each: the shell script (the floor; it does one host after the other), the first deploy, then a second deploy with
-nothing to do, with and without mitogen. Seconds of one run mean little on a shared machine; the
-ratios are of the same run.
+On fresh containers each: the shell script (the floor; it does one host after the other), the first
+deploy, then a second deploy with nothing to do, with and without mitogen. Seconds of one run mean
+little on a shared machine; the ratios are of the same run.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def read_lab(inventory: pathlib.Path) -> Lab:
     except FileNotFoundError:
         raise LabError(f"no inventory at {path}: name one with --inventory DIR or SLIPWAY_INVENTORY") from None
     groups = document["all"].get("children", {})
-    described = groups.get("lab") or document["all"]
+    described = groups.get("lab", {})
     variables, entries = described.get("vars", {}), described.get("hosts") or {}
     try:
         name, subnet = variables["lab_name"], variables["lab_subnet"]

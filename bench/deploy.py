@@ -7,57 +7,29 @@ little on a shared machine; the ratios are of the same run.
 
 from __future__ import annotations
 
-import json
-import os
-import pathlib
-import platform
 import subprocess
-import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-INVENTORY = ROOT / "bench" / "inventory"
-RESULT = ROOT / "bench" / "deploy.json"
-LOG = ROOT / "bench" / "deploy.log"
+from lib.lab_runs import ROOT, LabRuns
+
 FIRST_GOAL = 1.3
 NOOP_GOAL_SECONDS = 25.0
-LIMIT_SECONDS = 1200
 HOSTS = ("db1", "app1", "edge1")
-
-
-def run(command: list[str], *, environment: dict[str, str] | None = None) -> tuple[float, str]:
-    """Run a command to its end; returns its seconds and what it printed, which also goes to the log."""
-    start = time.monotonic()
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, timeout=LIMIT_SECONDS,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-    )  # fmt: skip
-    seconds = time.monotonic() - start
-    with LOG.open("a") as log:
-        log.write(f"$ {' '.join(command)}\n{done.stdout}\n")
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(command)} failed with {done.returncode}, see {LOG}:\n{done.stdout[-3000:]}")
-    return seconds, done.stdout
-
-
-def lab(*arguments: str) -> str:
-    return run(["script/lab", "--inventory", str(INVENTORY), *arguments])[1]
+RUNS = LabRuns(inventory=ROOT / "bench" / "inventory", log=ROOT / "bench" / "deploy.log")
 
 
 def fresh_hosts() -> None:
-    lab("down")
-    lab("up")
+    RUNS.lab("down")
+    RUNS.lab("up")
 
 
 def packages() -> dict[str, set[str]]:
     """Names of the packages on each host."""
     query = "dpkg-query -W -f '${Package}\\n'"
-    return {host: set(lab("ssh", host, query).split()) for host in HOSTS}
+    return {host: set(RUNS.lab("ssh", host, query).split()) for host in HOSTS}
 
 
 def deploy(**environment: str) -> tuple[float, str]:
-    command = [".venv/bin/ansible-playbook", "playbooks/deploy.yml", "-i", str(INVENTORY)]
-    return run(command, environment=environment)
+    return RUNS.playbook("playbooks/deploy.yml", **environment)
 
 
 def changed(output: str) -> int:
@@ -77,12 +49,12 @@ def mitogen() -> dict[str, str]:
 
 
 def main() -> None:
-    LOG.unlink(missing_ok=True)
-    run(["bash", "-euc", '. script/lib/lab.sh; make_secrets "$0"', str(INVENTORY)])
+    RUNS.log.unlink(missing_ok=True)
+    RUNS.make_secrets()
     fresh_hosts()
-    addresses = [lab("ip", host).strip() for host in HOSTS]
+    addresses = [RUNS.lab("ip", host).strip() for host in HOSTS]
     print("floor: the same installs and the same database by a shell script …", flush=True)
-    floor_s, _output = run(["bash", "bench/floor.sh", str(INVENTORY), *addresses])
+    floor_s, _output = RUNS.run(["bash", "bench/floor.sh", str(RUNS.inventory), *addresses])
     floor_packages = packages()
     fresh_hosts()
     print(f"floor  {floor_s:7.1f} s\nfirst deploy on fresh hosts …", flush=True)
@@ -101,25 +73,18 @@ def main() -> None:
         ):
             if names:
                 print(f"{host}: {what}: {', '.join(sorted(names))}")
-    versions = run([".venv/bin/ansible", "--version"])[1].splitlines()[0]
-    RESULT.write_text(
-        json.dumps(
-            {
-                "floor_s": round(floor_s, 1),
-                "first_s": round(first_s, 1),
-                "first_to_floor": round(first_s / floor_s, 2),
-                "noop_s": round(noop_s, 1),
-                "noop_changed": noop_changed,
-                "noop_mitogen_s": round(noop_mitogen_s, 1),
-                "versions": {"ansible": versions, "python": platform.python_version(), "kernel": platform.release()},
-                "cores": os.cpu_count(),
-            },
-            indent=2,
-        )
-        + "\n"
+    RUNS.write(
+        ROOT / "bench" / "deploy.json",
+        {
+            "floor_s": round(floor_s, 1),
+            "first_s": round(first_s, 1),
+            "first_to_floor": round(first_s / floor_s, 2),
+            "noop_s": round(noop_s, 1),
+            "noop_changed": noop_changed,
+            "noop_mitogen_s": round(noop_mitogen_s, 1),
+        },
     )
-    lab("down")
-    print(f"written: {RESULT.relative_to(ROOT)}")
+    RUNS.lab("down")
 
 
 if __name__ == "__main__":

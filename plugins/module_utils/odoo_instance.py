@@ -146,6 +146,7 @@ def services(instances: Sequence[Mapping[str, Any]], *, changed_files: Sequence[
             # A reload hands over the socket that is open: another port or address takes a restart.
             "restart_files": ["/etc/systemd/system/odoo@.service", listen_file(instance), *changed_files],
             "reload_files": [instance["config_file"], f"/etc/odoo/{instance['name']}.database-ca.crt"],
+            "reload_directories": list(instance["addons_path"]),
         }
         for instance in instances
     ]

@@ -46,6 +46,13 @@ options:
         type: list
         elements: path
         default: []
+      reload_directories:
+        description:
+          - Directories with Python code that a reload is enough for, such as addons. Missing ones are passed over.
+          - What counts is when a file came to stand there, not the time of its content, which copies may keep.
+        type: list
+        elements: path
+        default: []
       force:
         description: Restart or reload whatever the files' times say.
         type: str
@@ -79,6 +86,7 @@ actions:
       reason: "newer than its last reload: /etc/odoo/main.conf"
 """
 
+import contextlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -93,6 +101,23 @@ def modified(paths: list[str]) -> dict[str, float]:
             times[path] = os.lstat(path).st_mtime
             if os.path.exists(path):
                 times[path] = max(times[path], os.stat(path).st_mtime)
+    return times
+
+
+def arrived(directories: list[str]) -> dict[str, float]:
+    """For each directory the Python file below it that came there last, and when."""
+    times = {}
+    for directory in directories:
+        newest = (0.0, "")
+        for top, _names, files in os.walk(directory):
+            for name in files:
+                if name.endswith(".py"):
+                    path = os.path.join(top, name)
+                    # A file may go while we look, and a link may point at nothing.
+                    with contextlib.suppress(FileNotFoundError):
+                        newest = max(newest, (os.stat(path).st_ctime, path))
+        if newest[1]:
+            times[newest[1]] = newest[0]
     return times
 
 
@@ -117,6 +142,7 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "restart_files": {"type": "list", "elements": "path", "default": []},
                     "reload_files": {"type": "list", "elements": "path", "default": []},
+                    "reload_directories": {"type": "list", "elements": "path", "default": []},
                     "force": {"type": "str", "choices": ["none", "reload", "restart"], "default": "none"},
                 },
             },
@@ -135,7 +161,7 @@ def main() -> None:
         service_state.decide(
             found,
             restart_files=modified(service["restart_files"]),
-            reload_files=modified(service["reload_files"]),
+            reload_files={**modified(service["reload_files"]), **arrived(service["reload_directories"])},
             force="" if service["force"] == "none" else service["force"],
         )
         for service, found in zip(wanted, service_state.parse(shown))

@@ -404,3 +404,6 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except LabError as error:
         sys.exit(f"lab: {error}")
+    except BrokenPipeError:
+        # Whoever read us, such as `head`, has seen enough. Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -65,6 +65,10 @@ class Site:
         """Instances that run on an application host."""
         return [instance for instance in self.instances if host in self.hosts_of(instance)]
 
+    def instances_led_by(self, host: str) -> list[Mapping[str, Any]]:
+        """Instances that run on an application host before any other: what is done once is done there."""
+        return [instance for instance in self.instances if self.hosts_of(instance)[:1] == (host,)]
+
     def instances_in(self, host: str) -> list[Mapping[str, Any]]:
         """Instances whose database is on a database host."""
         return [instance for instance in self.instances if self.database_server_of(instance) == host]
@@ -128,6 +132,10 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
     """Inputs of the role odoo on an application host, without its instances."""
     return {
         "instance_names": [instance["name"] for instance in site.instances_on(host)],
+        "led_instances": [
+            {key: instance[key] for key in ("name", "config_file", "base_url")}
+            for instance in site.instances_led_by(host)
+        ],
         "http_interface": site.interface(host),
         # Only where every file that Odoo leaves to the web server is one that this host's own edge can read.
         "x_sendfile": set(site.edge_hosts) == {host}

@@ -110,6 +110,15 @@ def test_instances_go_to_the_hosts_they_name() -> None:
     assert [p["port"] for p in sites.ports(site, "app2")] == [8069, 8072]
 
 
+def test_what_is_done_once_is_done_on_the_first_host_of_an_instance() -> None:
+    groups = {**THREE, "odoo_app": ["app1", "app2"]}
+    addresses = {**THREE_ADDRESSES, "app2": "10.0.0.14"}
+    site = sites.site([instance(shared_data=True)], groups=groups, addresses=addresses)
+    assert [item["name"] for item in sites.odoo(site, "app1")["led_instances"]] == ["main"]
+    assert sites.odoo(site, "app2")["instance_names"] == ["main"]
+    assert sites.odoo(site, "app2")["led_instances"] == []
+
+
 def test_roles_are_listed_once_with_their_password() -> None:
     assert sites.postgresql_roles(three(), "db1") == [{"name": "odoo-main", "password": "d"}]
 

@@ -402,6 +402,7 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
+        sys.stdout.flush()
     except LabError as error:
         sys.exit(f"lab: {error}")
     except BrokenPipeError:

@@ -32,26 +32,50 @@ _TAIL_LINES = 12
 _SHOWN_ERRORS = 20
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.,]\d{3}\S* \d+ (\w+) ")
 _LOADING = re.compile(r": (?:Loading module (\S+) \(\d+/\d+\)|Couldn't load module (\S+))")
-_LOADED = re.compile(r": Module \S+ loaded in ")
+_LOADED = re.compile(r": Module (\S+) loaded in ")
 #: Python 3.11 and later underline the failing part of a line.
 _UNDERLINE = re.compile(r"[\s^~]+")
 _FATAL = re.compile(r" (?:Failed to initialize database|Failed to load registry)")
 _PR_SET_PDEATHSIG = 1
+#: Signals at the end what `odoo shell` would not: running processes then drop what they had cached.
 _PRELUDE = """\
-import json as _json, sys as _sys
+import json as _json, linecache as _linecache, sys as _sys
 _slipway = _json.loads({call!r})
-_space = {{"env": env, "payload": _slipway["payload"], "result": None, "__name__": "__slipway__"}}
+_space = {{
+    "env": env, "payload": _slipway["payload"], "secret_payload": _slipway["secret_payload"],
+    "check_mode": _slipway["check_mode"], "result": None, "changed": None, "__name__": "__slipway__",
+}}
+def _refuse_commit():
+    raise RuntimeError("this run is to be rolled back, so it must not commit")
+def _say(answer):
+    _sys.stdout.write("\\n" + _slipway["nonce"] + _json.dumps(answer) + _slipway["nonce"] + "\\n")
+    _sys.stdout.flush()
+_lines = _slipway["source"].splitlines(True)
+_linecache.cache[_slipway["filename"]] = (len(_slipway["source"]), None, _lines, _slipway["filename"])
+if not _slipway["commit"]:
+    env.cr.commit = _refuse_commit
 try:
     exec(compile(_slipway["source"], _slipway["filename"], "exec"), _space)
-    _answer = _json.dumps(_space["result"])
+    _answer = {{"result": _space["result"], "changed": _space["changed"]}}
+    if _answer["changed"] not in (None, True, False):
+        raise TypeError("changed must be True or False, not %r" % (_answer["changed"],))
+    _json.dumps(_answer)
     if _slipway["commit"]:
         env.cr.commit()
-except BaseException:
+except BaseException as _error:
+    _line = _error.lineno if isinstance(_error, SyntaxError) and _error.filename == _slipway["filename"] else None
+    _trace = _error.__traceback__
+    while _trace:
+        if _trace.tb_frame.f_code.co_filename == _slipway["filename"]:
+            _line = _trace.tb_lineno
+        _trace = _trace.tb_next
     env.cr.rollback()
+    _say({{"line": _line}})
     raise
 env.cr.rollback()
-_sys.stdout.write("\\n" + _slipway["nonce"] + _answer + _slipway["nonce"] + "\\n")
-_sys.stdout.flush()
+if _slipway["commit"]:
+    env.registry.signal_changes()
+_say(_answer)
 """
 
 
@@ -61,7 +85,8 @@ class OdooRun:
 
     ``code`` is its exit code, which is 0 after many a failure: never take it for success. ``errors``
     are the log's ERROR and CRITICAL lines, ``traceback`` the last lines of its last traceback,
-    ``module`` the one that was being loaded then, ``last_line`` the log's last line.
+    ``module`` the one that was being loaded then, ``loaded`` those that were installed or updated to
+    their end, ``last_line`` the log's last line.
     """
 
     code: int
@@ -69,6 +94,7 @@ class OdooRun:
     errors: tuple[str, ...] = ()
     traceback: tuple[str, ...] = ()
     module: str = ""
+    loaded: tuple[str, ...] = ()
     last_line: str = ""
     broken: bool = False
     timed_out: bool = False
@@ -104,6 +130,73 @@ def run_odoo(config: OdooConfig, database: str, arguments: Sequence[str], *, pur
     return _run(config, command, purpose=purpose, timeout=timeout)
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a source in ``odoo shell`` answered: its ``result``, whether it says that it ``changed`` anything.
+
+    ``changed`` is None where it says nothing. ``printed`` is what it wrote to the standard output.
+    """
+
+    result: Any
+    changed: bool | None
+    printed: str
+    run: OdooRun
+
+
+def run_source(
+    config: OdooConfig,
+    database: str,
+    source: str,
+    payload: Any = None,
+    *,
+    secret_payload: Any = None,
+    filename: str,
+    purpose: str,
+    commit: bool = True,
+    check_mode: bool = False,
+    secrets: Iterable[str] = (),
+    timeout: int,
+) -> Answer:
+    """Run Python source inside ``odoo shell``.
+
+    The source sees ``env``, ``payload``, ``secret_payload`` and ``check_mode``, and may set ``result`` and
+    ``changed``; all but the first are JSON. Everything reaches Odoo through its standard input: nothing on
+    the command line, in the environment or on disk.
+
+    :param filename: what the source is called in tracebacks.
+    :param commit: commit when the source ends without an exception; otherwise roll back.
+    :param secrets: texts that must not stay in the log, nor in an error.
+    :raises SlipwayError: the source failed; nothing was committed by us.
+    """
+    nonce = random.token_hex(16)
+    hidden = tuple(secrets)
+    call = {
+        "source": source,
+        "payload": payload,
+        "secret_payload": secret_payload,
+        "filename": filename,
+        "commit": commit,
+        "check_mode": check_mode,
+        "nonce": nonce,
+    }
+    command = [config.odoo_bin, "shell", "-c", config.path, "-d", database]
+    script = _PRELUDE.format(call=json.dumps(call))
+    run = _run(config, command, purpose=purpose, timeout=timeout, script=script, secrets=hidden)
+    parts = run.output.split(nonce)
+    answer = json.loads(parts[1]) if len(parts) == 3 else {}
+    if "result" not in answer:
+        line = answer.get("line")
+        raise SlipwayError(
+            f"{filename} failed in odoo shell on database {database!r}: {run.reason()}"
+            f"{f' ({filename}, line {line})' if line else ''}. Log: {run.log_file}",
+            line=line,
+            log_file=run.log_file,
+            traceback=list(run.traceback),
+        )
+    printed = scrub(parts[0].removesuffix("\n"), hidden)
+    return Answer(result=answer["result"], changed=answer["changed"], printed=printed, run=run)
+
+
 def run_shell(
     config: OdooConfig,
     database: str,
@@ -116,28 +209,18 @@ def run_shell(
     secrets: Iterable[str] = (),
     timeout: int = 600,
 ) -> Any:
-    """Run Python source inside ``odoo shell`` and return its ``result``.
-
-    The source sees ``env`` and ``payload`` and sets ``result``; both are JSON. Everything reaches Odoo
-    through its standard input: nothing on the command line, in the environment or on disk.
-
-    :param commit: commit when the source ends without an exception; otherwise roll back.
-    :param secrets: texts that must not stay in the log.
-    :raises SlipwayError: the source failed; nothing was committed by us.
-    """
-    nonce = random.token_hex(16)
-    call = {"source": source, "payload": payload, "filename": filename, "commit": commit, "nonce": nonce}
-    command = [config.odoo_bin, "shell", "-c", config.path, "-d", database]
-    script = _PRELUDE.format(call=json.dumps(call))
-    run = _run(config, command, purpose=purpose, timeout=timeout, script=script, secrets=tuple(secrets))
-    parts = run.output.split(nonce)
-    if len(parts) != 3:
-        raise SlipwayError(
-            f"{filename} failed in odoo shell on database {database!r}: {run.reason()}. Log: {run.log_file}",
-            log_file=run.log_file,
-            traceback=list(run.traceback),
-        )
-    return json.loads(parts[1])
+    """Run Python source inside ``odoo shell`` and return its ``result``; see :func:`run_source`."""
+    return run_source(
+        config,
+        database,
+        source,
+        payload,
+        filename=filename,
+        purpose=purpose,
+        commit=commit,
+        secrets=tuple(secrets),
+        timeout=timeout,
+    ).result
 
 
 def require_runnable(config: OdooConfig) -> None:
@@ -200,6 +283,7 @@ def _run(
         errors=errors,
         traceback=traceback,
         module=module,
+        loaded=read_loaded(text),
         last_line=lines[-1] if lines else "",
         broken=broken,
         timed_out=timed_out,
@@ -350,6 +434,12 @@ def read_log(text: str) -> tuple[tuple[str, ...], tuple[str, ...], str, bool]:
         failed_in or loading,
         broken,
     )
+
+
+def read_loaded(text: str) -> tuple[str, ...]:
+    """The modules that a log calls loaded: it does so at level INFO for those that it changed only."""
+    found = (_LOADED.search(line) for line in _plain_lines(text))
+    return tuple(match[1] for match in found if match)
 
 
 def _plain_lines(text: str) -> Iterator[str]:

@@ -35,7 +35,8 @@ print("\\n".join(path for path in dict.fromkeys(found) if os.path.isdir(os.path.
 class Manifest:
     """One module on disk. ``auto_install`` is None, or the modules whose presence pulls it in.
 
-    ``fault`` says why Odoo will not install it; it is empty for a good one.
+    ``fault`` says why Odoo will not install it; it is empty for a good one. ``readable`` is false for a
+    manifest that Odoo passes over because it cannot be parsed; ``line`` then says where, if anything does.
     """
 
     name: str
@@ -45,6 +46,18 @@ class Manifest:
     auto_install: frozenset[str] | None = None
     countries: tuple[str, ...] = ()
     fault: str = ""
+    title: str = ""
+    summary: str = ""
+    category: str = "Uncategorized"
+    author: str = ""
+    license: str = "LGPL-3"
+    readable: bool = True
+    line: int | None = None
+
+    @property
+    def file(self) -> str:
+        """Where it is written."""
+        return os.path.join(self.path, MANIFEST)
 
 
 def parse_manifest(text: str, *, path: str, series: str) -> Manifest:
@@ -54,10 +67,19 @@ def parse_manifest(text: str, *, path: str, series: str) -> Manifest:
     :param series: Odoo series such as ``19.0``: modules of another one are not installable.
     """
     name = os.path.basename(path)
+    if not text.strip():
+        return _unreadable(path, "it is empty")
     try:
-        content = ast.literal_eval(text.strip() or "None")
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        return Manifest(name, path, fault=f"its manifest cannot be parsed: {error}")
+        # Python 3.9 does not strip what later ones do.
+        text = text.lstrip(" \t")
+        content = ast.literal_eval(text)
+    except SyntaxError as error:
+        return _unreadable(path, error.msg, line=error.lineno)
+    except (ValueError, TypeError) as error:
+        line = _line_of_code(text)
+        return _unreadable(path, "it holds code, not only literal values" if line else str(error), line=line)
+    except (MemoryError, RecursionError):
+        return _unreadable(path, "it is nested too deeply")
     if not isinstance(content, dict):
         return Manifest(name, path, fault="its manifest is not a dictionary")
     depends = () if name == "base" else _names(content.get("depends")) or ("base",)
@@ -67,56 +89,158 @@ def parse_manifest(text: str, *, path: str, series: str) -> Manifest:
     else:
         auto = frozenset(depends) if wanted else None
     version = str(content.get("version", "1.0"))
-    fault = ""
-    if not content.get("installable", True):
-        fault = "its manifest says installable: False"
-    elif not compatible(version, series):
-        fault = f"its version {version} is not one of Odoo {series}"
     return Manifest(
-        name,
-        path,
-        version,
-        depends,
-        auto,
-        tuple(str(c).upper() for c in content.get("countries") or ()),
-        fault,
+        name=name,
+        path=path,
+        version=version,
+        depends=depends,
+        auto_install=auto,
+        countries=tuple(str(c).upper() for c in content.get("countries") or ()),
+        fault=_fault(content, version=version, depends=depends, auto_install=auto, series=series),
+        title=_line(content.get("name")),
+        summary=_line(content.get("summary")),
+        category=_line(content.get("category")) or "Uncategorized",
+        author=_line(content.get("author") or content.get("contributors") or content.get("maintainer")),
+        license=_line(content.get("license")) or "LGPL-3",
     )
 
 
+def _fault(
+    content: dict[str, Any],
+    *,
+    version: str,
+    depends: Sequence[str],
+    auto_install: frozenset[str] | None,
+    series: str,
+) -> str:
+    if not content.get("installable", True):
+        return "its manifest says installable: False"
+    if not compatible(version, series):
+        return f"its version {version} is not one of Odoo {series}"
+    if not isinstance(content.get("depends") or (), (list, tuple, set)):
+        return "its manifest's depends is not a list"
+    strangers = (auto_install or frozenset()).difference(depends)
+    if strangers:
+        return f"its manifest's auto_install names {', '.join(sorted(strangers))}, which depends does not"
+    return ""
+
+
+def _unreadable(path: str, reason: str, *, line: int | None = None) -> Manifest:
+    where = f" (line {line})" if line else ""
+    fault = f"its manifest cannot be parsed: {reason}{where}"
+    return Manifest(os.path.basename(path), path, fault=fault, readable=False, line=line)
+
+
+def _line_of_code(text: str) -> int | None:
+    """Find the first line that is no literal; the error's own text names it since Python 3.10 only."""
+    try:
+        nodes = [node for node in ast.walk(ast.parse(text, mode="eval").body) if isinstance(node, ast.expr)]
+    except ValueError:
+        return None
+    plain = (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.Set, ast.UnaryOp)
+    return min((node.lineno for node in nodes if not isinstance(node, plain)), default=None)
+
+
 def compatible(version: str, series: str) -> bool:
-    """Tell whether Odoo of this series takes a module of this version (``adapt_version``)."""
+    """Tell whether Odoo of this series takes a module of this version."""
+    return bool(full_version(version, series))
+
+
+def full_version(version: str, series: str) -> str:
+    """Put the series in front of a version where it is missing (``adapt_version``).
+
+    :return: empty for a version of another series, or that is none.
+    """
     parts = version.split(".")
-    if not 2 <= len(parts) <= 5:
-        return False
-    if version.startswith(series + "."):
-        return True
-    return len(parts) <= 3 and not version.startswith(series) and all(part.isdigit() for part in parts)
+    # A series such as saas~19.1 does not begin with a number.
+    numbers = parts[1:] if version.startswith(series) and not parts[0].isdecimal() else parts
+    if not 2 <= len(parts) <= 5 or not all(part.isdecimal() for part in numbers):
+        return ""
+    full = version if len(parts) > 3 or version.startswith(series) else f"{series}.{version}"
+    return full if full.startswith(f"{series}.") else ""
+
+
+_VERSION_PARTS = re.compile(r"(\d+|[a-z]+|\.|-)")
+_VERSION_WORDS = {
+    "pre": "c",
+    "preview": "c",
+    "rc": "c",
+    "dev": "@",
+    "-": "final-",
+    "_": "final-",
+    "saas": "",
+    "~": "",
+    ".": "",
+}
+
+
+def version_key(version: str) -> tuple[str, ...]:
+    """Return what Odoo compares versions by (``odoo.tools.parse_version``)."""
+    key: list[str] = []
+    for part in (*_VERSION_PARTS.split((version or "0.1").lower()), "final"):
+        word = _VERSION_WORDS.get(part, part)
+        if word[:1] in set("0123456789"):
+            key.append(word.zfill(8))
+        elif word:
+            # What comes before the final version lets a dash before it not count.
+            while word < "final" and key[-1:] == ["*final-"]:
+                key.pop()
+            while key[-1:] == ["00000000"]:
+                key.pop()
+            key.append(f"*{word}")
+    return tuple(key)
 
 
 def _names(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, (list, tuple, set)) else ()
 
 
-def read_manifests(directories: Iterable[str], *, series: str) -> dict[str, Manifest]:
-    """Read all manifests; where two directories hold a module, the first good one counts, as in Odoo."""
+def _line(value: Any) -> str:
+    """A value as one line of text: authors are lists at times, and summaries go over several lines."""
+    return " ".join((", ".join(_names(value)) or str(value or "")).split())
+
+
+def read_manifests(directories: Iterable[str], *, series: str) -> tuple[dict[str, Manifest], tuple[Manifest, ...]]:
+    """Read all manifests.
+
+    :return: the modules as Odoo finds them: where two directories hold one, the first that can be parsed
+        counts. And the other copies.
+    """
     found: dict[str, Manifest] = {}
+    others: list[Manifest] = []
     for directory in directories:
         try:
             names = sorted(os.listdir(directory))
         except OSError:
             continue
         for name in names:
-            if _NAME.fullmatch(name) and (name not in found or found[name].fault.startswith("its manifest c")):
-                path = os.path.join(directory, name)
-                try:
-                    with open(os.path.join(path, MANIFEST), encoding="utf-8") as stream:
-                        text = stream.read()
-                except (OSError, UnicodeDecodeError):
-                    continue
-                manifest = parse_manifest(text, path=path, series=series)
-                if name not in found or not manifest.fault:
-                    found[name] = manifest
-    return found
+            manifest = _read_manifest(os.path.join(directory, name), series=series)
+            if manifest is None:
+                continue
+            first = found.setdefault(name, manifest)
+            if first is manifest:
+                continue
+            if manifest.readable and not first.readable:
+                found[name], manifest = manifest, first
+            if os.path.realpath(manifest.path) != os.path.realpath(found[name].path):
+                others.append(manifest)
+    return found, tuple(others)
+
+
+def _read_manifest(path: str, *, series: str) -> Manifest | None:
+    """Read the manifest of a directory, if it is a module."""
+    if not _NAME.fullmatch(os.path.basename(path)):
+        return None
+    try:
+        with open(os.path.join(path, MANIFEST), encoding="utf-8") as stream:
+            text = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return _unreadable(path, error.strerror or str(error))
+    except UnicodeDecodeError:
+        return _unreadable(path, "it is not UTF-8 text")
+    return parse_manifest(text, path=path, series=series)
 
 
 def package_directories(odoo_bin: str) -> list[str]:
@@ -191,11 +315,15 @@ def read_series(release_text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """An instance's modules on disk: the Odoo series, the directories in Odoo's order, the manifests."""
+    """An instance's modules on disk: the Odoo series, the directories in Odoo's order, the manifests.
+
+    ``others`` are further copies of the same modules, which Odoo does not use.
+    """
 
     series: str
     directories: tuple[str, ...]
     manifests: dict[str, Manifest]
+    others: tuple[Manifest, ...] = ()
 
 
 def read_disk(config: OdooConfig) -> Disk:
@@ -207,7 +335,7 @@ def read_disk(config: OdooConfig) -> Disk:
     with open(os.path.join(packages[0], "release.py"), encoding="utf-8") as stream:
         series = read_series(stream.read())
     directories = addons_directories(config, packages, series)
-    return Disk(series, directories, read_manifests(directories, series=series))
+    return Disk(series, directories, *read_manifests(directories, series=series))
 
 
 def addons_directories(config: OdooConfig, packages: Sequence[str], series: str) -> tuple[str, ...]:

@@ -59,3 +59,51 @@ attributes:
     platforms: debian
     support: full
 """
+
+    # For modules that only look: slipway.odoo.odoo.info.
+    INFO = r"""
+options:
+  config:
+    description:
+      - Path of the instance's configuration file, such as V(/etc/odoo/main.conf).
+      - It yields the database connection, the addons path and the data directory.
+    type: path
+    required: true
+  odoo_bin:
+    description:
+      - Odoo's start script, which leads to its own addons. Wins over C(odoo_bin) in section C([slipway]);
+        V(/usr/bin/odoo) without either.
+    type: path
+  odoo_user:
+    description:
+      - Unix user that Odoo runs as, for a database that is reached by a local socket. Wins over C(user) in
+        section C([slipway]); the owner of O(config) without either.
+    type: str
+  database:
+    description:
+      - The database. C(db_name) of the configuration file when not given.
+    type: str
+requirements:
+  - Python 3.9 or newer and psycopg2 (C(python3-psycopg2)) on the target
+  - Odoo 18.0 or 19.0 on the target; tested with 19.0
+notes:
+  - Run it as root (C(become)) or as Odoo's own Unix user. It starts no Odoo.
+  - In check mode a missing configuration file, program, psycopg2, server, role or database is no
+    failure, because an earlier task may make it. The module then returns RV(ignore:assumed) and nothing of
+    what it would have found. Without check mode each of them is an error.
+attributes:
+  check_mode:
+    description: Can run in check mode, and does the same there.
+    support: full
+  diff_mode:
+    description: Says what changed.
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    description: Changes nothing when it runs again.
+    support: full
+  platform:
+    description: Target systems.
+    platforms: debian
+    support: full
+"""

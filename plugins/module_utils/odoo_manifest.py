@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
@@ -200,9 +200,13 @@ def _line(value: Any) -> str:
     return " ".join((", ".join(_names(value)) or str(value or "")).split())
 
 
-def read_manifests(directories: Iterable[str], *, series: str) -> tuple[dict[str, Manifest], tuple[Manifest, ...]]:
+def read_manifests(
+    directories: Iterable[str], *, series: str, own: Collection[str] = ()
+) -> tuple[dict[str, Manifest], tuple[Manifest, ...]]:
     """Read all manifests.
 
+    :param own: Odoo's own directories. That one of them repeats another is not worth telling: Debian's package
+        brings nearly all addons twice.
     :return: the modules as Odoo finds them: where two directories hold one, the first that can be parsed
         counts. And the other copies.
     """
@@ -214,11 +218,14 @@ def read_manifests(directories: Iterable[str], *, series: str) -> tuple[dict[str
         except OSError:
             continue
         for name in names:
+            first = found.get(name)
+            if first and first.readable and directory in own and os.path.dirname(first.path) in own:
+                continue
             manifest = _read_manifest(os.path.join(directory, name), series=series)
             if manifest is None:
                 continue
-            first = found.setdefault(name, manifest)
-            if first is manifest:
+            if first is None:
+                found[name] = manifest
                 continue
             if manifest.readable and not first.readable:
                 found[name], manifest = manifest, first
@@ -335,7 +342,8 @@ def read_disk(config: OdooConfig) -> Disk:
     with open(os.path.join(packages[0], "release.py"), encoding="utf-8") as stream:
         series = read_series(stream.read())
     directories = addons_directories(config, packages, series)
-    return Disk(series, directories, *read_manifests(directories, series=series))
+    own = {os.path.realpath(path) for path in (os.path.join(packages[0], "addons"), _community(packages))}
+    return Disk(series, directories, *read_manifests(directories, series=series, own=own))
 
 
 def addons_directories(config: OdooConfig, packages: Sequence[str], series: str) -> tuple[str, ...]:
@@ -344,6 +352,11 @@ def addons_directories(config: OdooConfig, packages: Sequence[str], series: str)
     if config.data_dir:
         wanted.append(os.path.join(config.data_dir, "addons", series))
     wanted += config.addons_path
-    wanted.append(os.path.join(os.path.dirname(packages[0]), "addons"))
+    wanted.append(_community(packages))
     real = dict.fromkeys(os.path.realpath(path) for path in wanted)
     return tuple(path for path in real if os.path.isdir(path))
+
+
+def _community(packages: Sequence[str]) -> str:
+    """Where a checkout of Odoo has most of its addons."""
+    return os.path.join(os.path.dirname(packages[0]), "addons")

@@ -24,6 +24,12 @@ def instance_arguments() -> dict[str, dict[str, Any]]:
     }
 
 
+def reading_arguments() -> dict[str, dict[str, Any]]:
+    """The options of doc fragment ``slipway.odoo.odoo.info``: for modules that start no Odoo."""
+    options = {name: option for name, option in instance_arguments().items() if name != "timeout"}
+    return {**options, "database": {"type": "str"}}
+
+
 @dataclasses.dataclass(frozen=True)
 class Session:
     """One instance, one of its databases and an open connection to it."""
@@ -46,10 +52,11 @@ def open_session(params: dict[str, Any], *, database: str) -> Iterator[Session]:
         yield Session(config, name, connection)
 
 
-def run_module(module: Any, work: Callable[[Any], dict[str, Any]], *, intent: str) -> None:
+def run_module(module: Any, work: Callable[[Any], dict[str, Any]], *, intent: str, changes: bool = True) -> None:
     """Do a module's work and leave by the one exit.
 
     :param intent: what the module would do, should it be too early to look.
+    :param changes: whether it could change anything.
     """
     try:
         result = work(module)
@@ -57,7 +64,7 @@ def run_module(module: Any, work: Callable[[Any], dict[str, Any]], *, intent: st
         if not (module.check_mode and isinstance(error, NotReadyError)):
             module.fail_json(msg=str(error), **error.details)
         result = {
-            "changed": True,
+            "changed": changes,
             "assumed": True,
             "msg": f"Would {intent}. It is too early to look closer: {error}",
         }

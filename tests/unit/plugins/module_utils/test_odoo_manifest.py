@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -12,11 +13,13 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import Od
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import (
     addons_directories,
     compatible,
+    full_version,
     package_directories,
     parse_manifest,
     read_disk,
     read_manifests,
     read_series,
+    version_key,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,15 +67,53 @@ def test_base_depends_on_nothing():
     [
         ("{'installable': False}", "its manifest says installable: False"),
         ("{'version': '18.0.1.0.0'}", "its version 18.0.1.0.0 is not one of Odoo 19.0"),
-        ("{'name': }", "its manifest cannot be parsed"),
-        ("{'name': open('/etc/passwd').read()}", "its manifest cannot be parsed"),
-        ("", "its manifest is not a dictionary"),
         ("[]", "its manifest is not a dictionary"),
-        ("\0", "its manifest cannot be parsed"),
+        ("{'depends': 'web'}", "its manifest's depends is not a list"),
+        (
+            "{'depends': ['web'], 'auto_install': ['web', 'sale', 'crm']}",
+            "its manifest's auto_install names crm, sale, which depends does not",
+        ),
     ],
 )
 def test_faults(text, fault):
-    assert parse(text).fault.startswith(fault)
+    manifest = parse(text)
+    assert (manifest.fault, manifest.readable) == (fault, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "line"),
+    [
+        ("{\n'name': 'x',\n'depends': ]\n}", "", 3),
+        ("{\n'name': 'x',\n'author': open('/etc/passwd').read()\n}", "it holds code, not only literal values", 3),
+        ("# x\n\n{'sequence': -1, 'name': f'{1}',\n 'author': f()}", "it holds code, not only literal values", 3),
+        ("{'name': 'a' + 'b'}", "it holds code, not only literal values", 1),
+        ("{**{}}", "", None),
+        ("{[]: 1}", "", None),
+        ("", "it is empty", None),
+        ("\n \n", "it is empty", None),
+        ("\0", "", None),
+        ("\n {'name': 'x'}", "", 2),
+        ("(" * 5000, "", None),
+    ],
+)
+def test_manifests_that_cannot_be_parsed(text, reason, line):
+    manifest = parse(text)
+    assert manifest.fault.startswith(f"its manifest cannot be parsed: {reason}")
+    assert "object at 0x" not in manifest.fault
+    assert "\n" not in manifest.fault
+    assert manifest.readable is False
+    if line:
+        assert manifest.fault.endswith(f"(line {line})")
+        assert manifest.line == line
+    assert manifest.file == "/srv/addons/crm/__manifest__.py"
+
+
+def test_texts_are_one_line_and_have_odoos_defaults():
+    manifest = parse("{'name': ' A\\n  name', 'summary': None, 'author': ['One', 'Two'], 'category': 'Sales/CRM'}")
+    assert (manifest.title, manifest.summary, manifest.author) == ("A name", "", "One, Two")
+    assert (manifest.category, manifest.license) == ("Sales/CRM", "LGPL-3")
+    assert parse("{'maintainer': 'Me'}").author == "Me"
+    assert parse("{}").category == "Uncategorized"
 
 
 @pytest.mark.parametrize(
@@ -88,15 +129,67 @@ def test_faults(text, fault):
         ("1.x", False),
         ("19.0", False),
         ("19.0.1.0.0.0", False),
+        ("19.0.1.x", False),
+        ("19.01.0", False),
+        ("1.²", False),
     ],
 )
 def test_versions_of_another_series(version, good):
     assert compatible(version, "19.0") is good
 
 
-@given(st.text())
+@pytest.mark.parametrize(
+    ("version", "series", "full"),
+    [
+        ("1.0", "19.0", "19.0.1.0"),
+        ("1.0.3", "19.0", "19.0.1.0.3"),
+        ("19.0.1.0", "19.0", "19.0.1.0"),
+        ("18.0.1.0.0", "19.0", ""),
+        ("1.2", "saas~19.1", "saas~19.1.1.2"),
+        ("saas~19.1.1.2", "saas~19.1", "saas~19.1.1.2"),
+        ("saas~19.2.1.2", "saas~19.1", ""),
+    ],
+)
+def test_full_versions(version, series, full):
+    assert full_version(version, series) == full
+
+
+# Out of odoo/tools/parse_version.py, each newer than the one before.
+ORDERS = [
+    ("0", "4.2", "4.2.3.4", "5.0.0-alpha", "5.0.0-rc1", "5.0.0-rc1.1", "5.0.0_rc2", "5.0.0_rc3", "5.0.0"),
+    ("5.0.0-0_rc3", "5.0.0-1dev", "5.0.0-1"),
+    ("19.0.1.9", "19.0.1.10", "19.0.2.0", "19.1.1.0"),
+    ("18.0.1.0", "saas~18.1.1.0", "saas~18.2.1.0", "19.0.1.0"),
+]
+
+
+@pytest.mark.parametrize("versions", ORDERS)
+def test_versions_are_ordered_as_odoo_does(versions):
+    keys = [version_key(version) for version in versions]
+    assert all(older < newer for older, newer in itertools.pairwise(keys))
+
+
+def test_equal_versions():
+    assert version_key("19.0.1.0") == version_key("19.0.1") == version_key("19.0.1.0.0")
+    assert version_key("") == version_key("0.1")
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=5), st.lists(st.integers(0, 200), min_size=1, max_size=5))
+def test_versions_of_numbers_are_ordered_as_numbers(one, two):
+    def shorn(numbers):
+        while numbers and numbers[-1] == 0:
+            numbers = numbers[:-1]
+        return numbers
+
+    keys = [version_key(".".join(map(str, numbers))) for numbers in (one, two)]
+    assert (keys[0] < keys[1]) is (shorn(one) < shorn(two))
+
+
+@given(st.text() | st.builds("{{'version': {!r}, 'depends': {!r}}}".format, st.text(), st.lists(st.text())))
 def test_no_manifest_makes_it_crash(text):
-    assert parse(text).name == "crm"
+    manifest = parse(text)
+    assert manifest.name == "crm"
+    assert manifest.fault or full_version(manifest.version, "19.0")
 
 
 def make(root, name, text="{}"):
@@ -105,21 +198,62 @@ def make(root, name, text="{}"):
     (directory / "__manifest__.py").write_text(text)
 
 
-def test_the_first_good_module_wins(tmp_path):
+def read(tmp_path, *directories, own=()):
+    return read_manifests([str(tmp_path / name) for name in directories], series="19.0", own=own)
+
+
+def test_the_first_module_that_can_be_parsed_wins(tmp_path):
     make(tmp_path / "one", "a", "{'version': '1.1'}")
     make(tmp_path / "two", "a", "{'version': '1.2'}")
     make(tmp_path / "one", "b", "{'broken': ")
-    make(tmp_path / "two", "b", "{'version': '2.2'}")
+    make(tmp_path / "two", "b", "{'version': '2.2', 'installable': False}")
+    make(tmp_path / "three", "b", "{'version': '3.3'}")
     make(tmp_path / "one", "c", "{'broken': ")
     make(tmp_path / "one", "not-a-module")
     (tmp_path / "one" / "empty").mkdir()
-    found = read_manifests([str(tmp_path / "none"), str(tmp_path / "one"), str(tmp_path / "two")], series="19.0")
-    assert {name: manifest.version for name, manifest in found.items()} == {
-        "a": "1.1",
-        "b": "2.2",
-        "c": "1.0",
+    (tmp_path / "one" / "README").write_text("no directory")
+    found, others = read(tmp_path, "none", "one", "two", "three")
+    assert {name: (manifest.version, manifest.readable) for name, manifest in found.items()} == {
+        "a": ("1.1", True),
+        "b": ("2.2", True),
+        "c": ("1.0", False),
     }
-    assert found["c"].fault
+    assert [(other.path, other.readable) for other in others] == [
+        (str(tmp_path / "two" / "a"), True),
+        (str(tmp_path / "one" / "b"), False),
+        (str(tmp_path / "three" / "b"), True),
+    ]
+
+
+def test_a_link_to_the_same_module_is_no_further_copy(tmp_path):
+    make(tmp_path / "one", "a")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "a").symlink_to(tmp_path / "one" / "a")
+    found, others = read(tmp_path, "two", "one")
+    assert (found["a"].path, others) == (str(tmp_path / "two" / "a"), ())
+
+
+def test_what_odoo_itself_brings_twice_is_not_told(tmp_path):
+    make(tmp_path / "core", "a")
+    make(tmp_path / "ours", "a")
+    make(tmp_path / "ours", "b")
+    make(tmp_path / "community", "a")
+    make(tmp_path / "community", "b")
+    own = [str(tmp_path / "core"), str(tmp_path / "community")]
+    found, others = read(tmp_path, "core", "ours", "community", own=own)
+    assert found["a"].path == str(tmp_path / "core" / "a")
+    assert [other.path for other in others] == [str(tmp_path / "ours" / "a"), str(tmp_path / "community" / "b")]
+
+
+def test_manifests_that_cannot_be_read(tmp_path):
+    make(tmp_path, "latin")
+    (tmp_path / "latin" / "__manifest__.py").write_bytes(b"{'name': '\xe4'}")
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "__manifest__.py").symlink_to("__manifest__.py")
+    found, _others = read_manifests([str(tmp_path)], series="19.0")
+    assert found["latin"].fault == "its manifest cannot be parsed: it is not UTF-8 text"
+    assert found["loop"].fault == "its manifest cannot be parsed: Too many levels of symbolic links"
+    assert not found["latin"].readable
 
 
 @pytest.mark.parametrize(
@@ -222,3 +356,13 @@ def test_a_whole_disk(odoo):
     disk = read_disk(OdooConfig(path="/x.conf", odoo_bin=str(odoo / "odoo-bin")))
     assert disk.series == "19.0"
     assert sorted(disk.manifests) == ["base", "crm"]
+    assert disk.others == ()
+
+
+def test_a_disk_on_which_odoo_has_its_addons_twice(odoo):
+    make(odoo / "odoo" / "addons", "crm")
+    make(odoo / "addons", "crm")
+    make(odoo / "extra", "crm")
+    disk = read_disk(OdooConfig(path="/x.conf", odoo_bin=str(odoo / "odoo-bin"), addons_path=(str(odoo / "extra"),)))
+    assert disk.manifests["crm"].path == str(odoo / "odoo" / "addons" / "crm")
+    assert [other.path for other in disk.others] == [str(odoo / "extra" / "crm")]

@@ -1,0 +1,34 @@
+"""The filter in front of the report: its name, its formats, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.odoo.plugins.filter.odoo_module_report import FilterModule, odoo_module_report
+
+CRM = {"name": "crm", "state": "installed", "found_in": "both"}
+
+
+def test_is_found_by_its_name():
+    assert FilterModule().filters() == {"odoo_module_report": odoo_module_report}
+
+
+def test_formats():
+    assert odoo_module_report([CRM]).startswith("NAME ")
+    assert odoo_module_report([CRM], "csv").startswith("name,display_name,")
+    assert json.loads(odoo_module_report({"main": [CRM]}, "json")) == {"main": [CRM]}
+    assert len(odoo_module_report([{**CRM, "path": "/p" * 99}], width=80).splitlines()[1]) == 80
+
+
+@pytest.mark.parametrize("form", ["xml", "", None, "CSV"])
+def test_another_format(form):
+    with pytest.raises(AnsibleFilterError, match="the format is one of table, csv, json, not"):
+        odoo_module_report([CRM], form)
+
+
+@pytest.mark.parametrize("modules", [None, "crm", 1, ["crm"], [{"title": "x"}], {"main": CRM}, {"main": None}])
+def test_another_input(modules):
+    with pytest.raises(AnsibleFilterError, match="expected the modules that odoo_module_info returns"):
+        odoo_module_report(modules)

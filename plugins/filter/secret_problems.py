@@ -14,6 +14,8 @@ from ansible_collections.slipway.odoo.plugins.module_utils.secret_rules import S
 from jinja2.exceptions import UndefinedError
 
 INSTANCE_SECRETS = ("database_password", "admin_password", "master_password")
+#: What a source of a contract logs in with, and what may hold such a thing.
+SOURCE_SECRETS = ("api_key", "login", "body", "headers")
 
 
 def secret_problems(instances: Any, extra: Any = None) -> list[str]:
@@ -42,13 +44,31 @@ def without_secrets(instances: Any) -> Any:
     """
     if not _is_list_of_mappings(instances):
         return instances
-    hidden = (*INSTANCE_SECRETS, "mail_servers", "config")
+    hidden = (*INSTANCE_SECRETS, "mail_servers", "config", "contracts")
     shown = []
     for instance in instances:
         kept = {key: instance[key] for key in instance if key not in hidden}
         options = _read(instance, "config")
         if isinstance(options, Mapping):
             kept["config"] = {key: options[key] for key in options if key not in SECRET_OPTIONS}
+        if "contracts" in instance:
+            kept["contracts"] = _open_contracts(_read(instance, "contracts"))
+        shown.append(kept)
+    return shown
+
+
+def _open_contracts(contracts: Any) -> Any:
+    """Contracts of an API without what their sources log in with."""
+    if not _is_list_of_mappings(contracts):
+        return contracts
+    shown = []
+    for contract in contracts:
+        kept = {key: contract[key] for key in contract if key != "sources"}
+        sources = _read(contract, "sources")
+        if _is_list_of_mappings(sources):
+            sources = [{key: source[key] for key in source if key not in SOURCE_SECRETS} for source in sources]
+        if "sources" in contract:
+            kept["sources"] = sources
         shown.append(kept)
     return shown
 
@@ -66,6 +86,16 @@ def _secrets_of(instance: Mapping[str, Any], *, number: int) -> list[Secret]:
         if _read(server, "user") is not None:
             label = f"instance {name}: password of mail server {_read(server, 'name') or _read(server, 'host')}"
             secrets.append(Secret(label=label, value=_read(server, "password"), ours=False))
+    contracts = _read(instance, "contracts")
+    for contract in contracts if _is_list_of_mappings(contracts) else ():
+        sources = _read(contract, "sources")
+        for source in sources if _is_list_of_mappings(sources) else ():
+            label = f"instance {name}: {{}} of source {_read(source, 'name')} of contract {_read(contract, 'name')}"
+            login = _read(source, "login")
+            if "api_key" in source:
+                secrets.append(Secret(label=label.format("api_key"), value=_read(source, "api_key"), ours=False))
+            if isinstance(login, Mapping):
+                secrets.append(Secret(label=label.format("password"), value=_read(login, "password"), ours=False))
     return secrets
 
 

@@ -18,8 +18,8 @@ GROUP = "odoo"
 
 COMMON_DIRECTORIES = ("/etc/odoo", "/var/lib/odoo", "/var/log/odoo")
 
-SECRET_KEYS = ("database_password", "admin_password", "master_password", "mail_servers")
-"""What of an instance must not be shown. Mail servers carry passwords of their own."""
+SECRET_KEYS = ("database_password", "admin_password", "master_password", "mail_servers", "contracts")
+"""What of an instance must not be shown. Mail servers and contracts carry passwords of their own."""
 
 RESERVED_OPTIONS = frozenset(
     {
@@ -52,6 +52,8 @@ def complete(instance: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": {},
         "config": {},
         "extensions": ["pg_trgm", "unaccent"],
+        "indexes": [],
+        "integrity_ignore": [],
         "edge": {},
     }
     filled.update({key: value for key, value in instance.items() if value is not None})
@@ -92,7 +94,7 @@ def public(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 def secrets(instance: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an instance that :func:`public` leaves out."""
-    kept: dict[str, Any] = {key: instance.get(key) for key in SECRET_KEYS}
+    kept: dict[str, Any] = {key: instance.get(key) for key in SECRET_KEYS if key != "contracts"}
     kept["mail_servers"] = list(instance.get("mail_servers") or [])
     kept["config"] = {key: value for key, value in instance["config"].items() if key in SECRET_OPTIONS}
     return kept

@@ -15,7 +15,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form import form_arguments, read_wanted
 
 INSTANCE_KEYS = frozenset(
     {
@@ -23,10 +26,16 @@ INSTANCE_KEYS = frozenset(
         "database_password", "database_sslmode", "database_ca", "admin_login", "admin_password",
         "update_admin_password", "master_password", "http_port", "gevent_port", "users", "addons_path", "modules",
         "language", "module_waves", "parameters", "mail_servers", "config", "hosts", "database_server", "extensions",
-        "edge", "shared_data",
+        "edge", "shared_data", "indexes", "integrity_ignore", "contracts",
     }
 )  # fmt: skip
 """What may stand in the description of an instance."""
+
+LED_KEYS = ("name", "config_file", "base_url", "modules", "module_waves", "integrity_ignore")
+"""What the playbooks need to know of an instance whose database they look after."""
+
+CONTRACT_KEYS = frozenset({"name", "expected", "compare", "sources", "schemas", "schema_directory"})
+"""What may stand in a contract of an instance's API."""
 
 REQUIRED_GROUPS = ("odoo_db", "odoo_app", "odoo_edge")
 
@@ -133,7 +142,7 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
     return {
         "instance_names": [instance["name"] for instance in site.instances_on(host)],
         "led_instances": [
-            {key: instance[key] for key in ("name", "config_file", "base_url")}
+            {**{key: instance.get(key) for key in LED_KEYS}, "expected_indexes": expected_indexes(instance)}
             for instance in site.instances_led_by(host)
         ],
         "http_interface": site.interface(host),
@@ -146,6 +155,15 @@ def odoo(site: Site, host: str) -> dict[str, Any]:
             {site.database_server_of(instance) for instance in site.instances_on(host)} - {host}
         ),
     }
+
+
+def expected_indexes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The indexes that an instance's database is to have, as the module postgresql_index_info takes them."""
+    return [
+        {key: value for key, value in index.items() if key != "state"}
+        for index in instance["indexes"]
+        if index.get("state") != "absent"
+    ]
 
 
 def connection_share(site: Site, host: str) -> float:
@@ -276,10 +294,45 @@ def _instance_problems(instance: Mapping[str, Any], *, groups: Mapping[str, Sequ
         for host in instance.get("hosts") or []
         if host not in groups.get("odoo_app", ())
     ]
+    found += _index_problems(filled["indexes"])
+    found += _contract_problems(instance.get("contracts") or [])
     server = instance.get("database_server")
     if server and server not in groups.get("odoo_db", ()):
         found.append(f"its database_server {server} is not in the group odoo_db")
     return [f"instance {name}: {problem}" for problem in found]
+
+
+def _index_problems(indexes: Any) -> list[str]:
+    """What the module postgresql_index would refuse of an instance's indexes without having seen the database."""
+    described = ArgumentSpecValidator(
+        {"indexes": {"type": "list", "elements": "dict", "options": form_arguments(stateful=True)}}
+    ).validate({"indexes": indexes})
+    if described.error_messages:
+        return [f"indexes: {message}" for message in described.error_messages]
+    try:
+        read_wanted(described.validated_parameters["indexes"])
+    except SlipwayError as error:
+        return [f"indexes: {problem}" for problem in error.details["problems"]]
+    return []
+
+
+def _contract_problems(contracts: Any) -> list[str]:
+    """What is wrong with the contracts of an instance's API, as far as the module api_contract_info cannot tell."""
+    if not isinstance(contracts, (list, tuple)) or not all(isinstance(one, Mapping) for one in contracts):
+        return ["contracts must be a list of mappings"]
+    found = []
+    names = [str(contract.get("name") or "") for contract in contracts]
+    for contract, name in zip(contracts, names):
+        found += [f"contracts: unknown key {key} in {name!r}" for key in sorted(set(contract) - CONTRACT_KEYS)]
+        if not contract.get("sources") and not contract.get("schemas"):
+            found.append(f"contracts: {name!r} has neither sources nor schemas, so nothing would be compared")
+        if "expected" in contract and not isinstance(contract["expected"], str):
+            found.append(f"contracts: expected of {name!r} must be a text, in quotes")
+    if "" in names:
+        found.append("contracts: each needs a name")
+    return found + [
+        f"contracts: the name {name!r} is used twice" for name in sorted({n for n in names if names.count(n) > 1})
+    ]
 
 
 def _site_problems(site: Site) -> list[str]:

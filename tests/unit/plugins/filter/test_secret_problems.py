@@ -173,3 +173,24 @@ def test_what_ansible_cannot_template_is_a_missing_secret(tmp_path):
         "instance main: admin_password is not defined (or its vault cannot be opened)",
         "instance main: master_password is not defined (or its vault cannot be opened)",
     ]
+
+
+SOURCE = {"name": "health", "url": "https://x.example/health", "api_key": "x", "login": {"password": "y"}, "body": {}}
+
+
+def test_contracts_are_shown_without_what_they_log_in_with():
+    described = {**GOOD, "contracts": [{"name": "board", "expected": "1.0.0", "sources": [SOURCE]}, {"name": "files"}]}
+    (shown,) = without_secrets([described])
+    assert shown["contracts"] == [
+        {"name": "board", "expected": "1.0.0", "sources": [{"name": "health", "url": "https://x.example/health"}]},
+        {"name": "files"},
+    ]
+
+
+def test_what_a_contract_logs_in_with_must_be_there():
+    source = {"name": "health", "api_key": None, "login": {"user": "u", "password": ""}}
+    described = {**GOOD, "contracts": [{"name": "board", "sources": [source]}]}
+    assert secret_problems([described]) == [
+        "instance main: api_key of source health of contract board is not defined (or its vault cannot be opened)",
+        "instance main: password of source health of contract board is empty",
+    ]

@@ -213,3 +213,50 @@ def test_a_name_is_no_address_for_access_rules() -> None:
         "app1: app1.lan is a name, and PostgreSQL's access rules need its address: set slipway_address in its host_vars"
     ]
     assert sites.problems([instance()], groups=ONE, addresses={"box": "box.lan"}) == []
+
+
+def test_verify_expects_the_indexes_that_are_not_unwanted() -> None:
+    wanted = {"name": "i", "table": "res_partner", "columns": ["name"]}
+    site = sites.site(
+        [instance(indexes=[{**wanted, "state": "present"}, {"name": "old", "state": "absent"}])],
+        groups=ONE,
+        addresses=ONE_ADDRESS,
+    )
+    assert sites.odoo(site, "box")["led_instances"][0]["expected_indexes"] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("indexes", "problem"),
+    [
+        ([{"name": "i", "table": "res_partner", "columns": ["name"]}], None),
+        ([{"name": "i", "state": "absent"}], None),
+        ([{"table": "res_partner", "columns": ["name"]}], "name"),
+        ([{"name": "i", "table": "res_partner", "column": ["name"]}], "column"),
+        ([{"name": "i", "table": "res_partner", "columns": ["name; DROP TABLE x"]}], "semicolon"),
+        ({"name": "i"}, "indexes"),
+    ],
+)
+def test_indexes_are_judged_before_anything_changes(indexes: object, problem: str | None) -> None:
+    found = sites.problems([instance(indexes=indexes)], groups=THREE, addresses=THREE_ADDRESSES)
+    assert [problem in text for text in found] == ([] if problem is None else [True])
+
+
+SOURCE = {"name": "health", "url": "https://odoo.example.com/health", "header": "x-contract-version"}
+
+
+@pytest.mark.parametrize(
+    ("contracts", "problem"),
+    [
+        ([{"name": "board", "expected": "1.0.0", "sources": [SOURCE]}], None),
+        ([{"name": "board", "schemas": [{"schema": "/s.json", "files": ["/f.json"]}]}], None),
+        ([{"name": "board", "sources": [SOURCE]}, {"name": "board", "sources": [SOURCE]}], "used twice"),
+        ([{"sources": [SOURCE]}], "needs a name"),
+        ([{"name": "board"}], "neither sources nor schemas"),
+        ([{"name": "board", "source": [], "sources": [SOURCE]}], "unknown key source"),
+        ([{"name": "board", "expected": 1.0, "sources": [SOURCE]}], "in quotes"),
+        ("board", "list of mappings"),
+    ],
+)
+def test_contracts_are_judged_before_anything_changes(contracts: object, problem: str | None) -> None:
+    found = sites.problems([instance(contracts=contracts)], groups=THREE, addresses=THREE_ADDRESSES)
+    assert [problem in text for text in found] == ([] if problem is None else [True])

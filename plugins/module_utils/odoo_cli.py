@@ -39,7 +39,7 @@ _FATAL = re.compile(r" (?:Failed to initialize database|Failed to load registry)
 _PR_SET_PDEATHSIG = 1
 #: Signals at the end what `odoo shell` would not: running processes then drop what they had cached.
 _PRELUDE = """\
-import json as _json, linecache as _linecache, sys as _sys
+import json as _json, sys as _sys
 _slipway = _json.loads({call!r})
 _space = {{
     "env": env, "payload": _slipway["payload"], "secret_payload": _slipway["secret_payload"],
@@ -50,8 +50,6 @@ def _refuse_commit():
 def _say(answer):
     _sys.stdout.write("\\n" + _slipway["nonce"] + _json.dumps(answer) + _slipway["nonce"] + "\\n")
     _sys.stdout.flush()
-_lines = _slipway["source"].splitlines(True)
-_linecache.cache[_slipway["filename"]] = (len(_slipway["source"]), None, _lines, _slipway["filename"])
 if not _slipway["commit"]:
     env.cr.commit = _refuse_commit
 try:

@@ -32,7 +32,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import (
     Overview,
     rows,
 )
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import ModulePlan
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import ModulePlan
 
 #: Tables of ``base/data/base_data.sql``, the same in 18.0 and 19.0.
 BOOTSTRAP = frozenset(

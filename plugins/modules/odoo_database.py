@@ -23,6 +23,8 @@ description:
   - In a finished database it makes sure that O(modules) are installed, repairs what a killed update of
     modules left behind (see M(slipway.odoo.odoo_module)), and with O(update_admin_password=always) that
     log-in and password are the given ones.
+  - It records the content of the modules that it installs, so that M(slipway.odoo.odoo_module) with
+    O(slipway.odoo.odoo_module#module:state=latest) knows later which ones have changed.
 options:
   name:
     description:
@@ -177,6 +179,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_setup
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import require_runnable, run_shell
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import record
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import (
     FREE,
     Overview,
@@ -186,15 +189,10 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import (
     refuse_foreign,
     wait_for_writers,
 )
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import (
-    ModulePlan,
-    Outcome,
-    carry_out,
-    decide,
-    needs_plan,
-)
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import Outcome, carry_out
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import read_disk
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_password import verify_password
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import ModulePlan, decide, needs_plan
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_session import (
     Session,
     instance_arguments,
@@ -257,7 +255,7 @@ def look(session: Session, params: dict[str, Any]) -> tuple[Overview, odoo_setup
 def initialise(session: Session, params: dict[str, Any], overview: Overview, plan: odoo_setup.SetupPlan) -> Outcome:
     """Install the first modules and set the administrator up."""
     language = "" if params["language"] == "en_US" else params["language"]
-    series = read_disk(session.config).series
+    disk = read_disk(session.config)
     odoo_setup.set_marker(session.connection, was_empty=overview.kind == FREE)
     if plan.wipe:
         odoo_setup.wipe(session.connection)
@@ -266,8 +264,9 @@ def initialise(session: Session, params: dict[str, Any], overview: Overview, pla
         session.config,
         session.database,
         plan.modules,
+        disk=disk,
         at_least=wanted_modules(params),
-        extra=odoo_setup.first_run_options(series=series, demo=params["demo"], language=language),
+        extra=odoo_setup.first_run_options(series=disk.series, demo=params["demo"], language=language),
         timeout=params["timeout"],
     )
     payload = {
@@ -277,6 +276,8 @@ def initialise(session: Session, params: dict[str, Any], overview: Overview, pla
         "country": (params["country"] or "").upper(),
     }
     shell(session, params, odoo_setup.FINISH, payload)
+    # The country may have brought modules, and an earlier attempt that was killed recorded nothing.
+    record(session.connection, disk)
     return outcome
 
 
@@ -355,6 +356,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
                     session.config,
                     session.database,
                     plan.modules,
+                    disk=read_disk(session.config),
                     timeout=params["timeout"],
                 )
             if plan.login or plan.password:

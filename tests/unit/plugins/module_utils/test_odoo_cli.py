@@ -19,9 +19,11 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import (
     environment,
     exception_text,
     log_directory,
+    read_loaded,
     read_log,
     run_odoo,
     run_shell,
+    run_source,
     scrub,
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import OdooConfig
@@ -42,8 +44,11 @@ def note(text):
 class Cursor:
     def commit(self): note("commit")
     def rollback(self): note("rollback")
+class Registry:
+    def signal_changes(self): note("signal")
 class Env:
     cr = Cursor()
+    registry = Registry()
 if "shell" in sys.argv:
     print("noise on the standard output")
     exec(sys.stdin.read(), {{"env": Env(), "note": note}})
@@ -200,7 +205,7 @@ def log_of(config):
         return path, stream.read()
 
 
-@pytest.mark.parametrize(("commit", "words"), [(True, ["commit", "rollback"]), (False, ["rollback"])])
+@pytest.mark.parametrize(("commit", "words"), [(True, ["commit", "rollback", "signal"]), (False, ["rollback"])])
 def test_shell_commits_or_rolls_back(make, commit, words):
     config, _report = make()
     assert run_shell(config, "main", "result = 1", {}, filename="<x>", purpose="x", commit=commit) == 1
@@ -233,6 +238,53 @@ def test_a_source_that_fails_commits_nothing_and_leaves_no_secret(make, source, 
 def test_what_the_source_prints_is_not_taken_for_its_answer(make):
     config, _report = make()
     assert run_shell(config, "main", "print('{}'); result = [1]", {}, filename="<x>", purpose="x") == [1]
+
+
+def ask(config, source, *payload, **options):
+    return run_source(config, "main", source, *payload, filename="ask.py", purpose="x", timeout=60, **options)
+
+
+@pytest.mark.parametrize("changed", [True, False, None])
+def test_a_source_says_whether_it_changed_anything(make, changed):
+    config, _report = make()
+    answer = ask(config, f"changed = {changed}; print('hush-hush'); result = 1", secrets=["hush-hush"])
+    assert (answer.result, answer.changed) == (1, changed)
+    assert answer.printed == "noise on the standard output\n********\n"
+    assert "hush-hush" not in repr(answer)
+
+
+def test_a_source_sees_what_it_is_given(make):
+    config, _report = make()
+    source = "result = [payload, secret_payload, check_mode]"
+    answer = ask(config, source, [1], secret_payload={"a": "b"}, check_mode=True, commit=False)
+    assert answer.result == [[1], {"a": "b"}, True]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("\n\nraise ValueError('boom')", 3),
+        ("def work():\n    raise ValueError('boom')\n\nwork()", 2),
+        ("result = 1\nresult = = 2", 2),
+        ("import json\njson.loads('{')", 2),
+        ("changed = 'yes'", None),
+        ("result = {1, 2}", None),
+    ],
+)
+def test_a_failure_names_the_line_of_the_source(make, source, line):
+    config, _report = make()
+    with pytest.raises(SlipwayError) as caught:
+        ask(config, source)
+    assert caught.value.details["line"] == line
+    assert (f"(ask.py, line {line})" in str(caught.value)) is (line is not None)
+    assert "commit" not in log_of(config)[1]
+
+
+def test_a_source_that_is_to_be_rolled_back_cannot_commit(make):
+    config, _report = make()
+    with pytest.raises(SlipwayError, match="this run is to be rolled back, so it must not commit"):
+        ask(config, "env.cr.commit()", commit=False)
+    ask(config, "env.cr.commit()")
 
 
 def test_missing_programs_and_users_are_not_ready(make, tmp_path):
@@ -354,6 +406,11 @@ def test_e61_a_module_called_error_is_no_error():
         f"{STAMP} INFO db odoo.modules.loading: Module scheduler_error_mailer loaded in 0.10s, 5 queries\n"
     )
     assert read_log(text) == ((), (), "", False)
+
+
+def test_a_log_names_what_was_changed_to_its_end():
+    text = f"{STAMP} INFO db odoo.modules.loading: Module good loaded in 0.10s, 5 queries\n{LOG}"
+    assert read_loaded(text) == ("good",)
 
 
 def test_a_log_that_breaks_off_names_the_module():

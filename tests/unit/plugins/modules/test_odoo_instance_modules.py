@@ -7,21 +7,26 @@ import json
 import types
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_session, odoo_setup
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import OdooRun
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import Answer, OdooRun
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import OdooConfig
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import Changes
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import FREE, ODOO, Overview
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import Outcome
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import Disk, Manifest
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_password import password_hash
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import Known
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_removal import Losses, Removal
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_session import Session
 from ansible_collections.slipway.odoo.plugins.modules import (
     odoo_database,
     odoo_mail_server,
     odoo_module,
     odoo_parameter,
+    odoo_shell,
 )
 
 CONFIG = OdooConfig(path="/etc/odoo/main.conf", db_names=("main",), user="odoo-main")
@@ -48,6 +53,11 @@ class Host:
         self.faults = []
         self.done = []
         self.shells = []
+        self.changes = Changes()
+        self.compared = []
+        self.losses = Losses()
+        self.says = None
+        self.warned = []
         self.run = OdooRun(code=0, log_file="/var/log/odoo/main/x.log", errors=("an ERROR line",))
 
     @contextlib.contextmanager
@@ -65,11 +75,32 @@ class Host:
     def states(self, _connection, _database):
         return dict(self.overview.modules)
 
-    def carry_out(self, _connection, _config, database, plan, *, at_least=(), extra=(), timeout):
+    def carry_out(self, _connection, _config, database, plan, *, disk, at_least=(), extra=(), timeout):
+        assert disk is DISK
         self.done.append(("modules", database, tuple(plan.install), tuple(at_least), tuple(extra), timeout))
         states = {**self.overview.modules, **plan.after(), **dict.fromkeys(at_least, "installed")}
         self.overview = Overview(kind=ODOO, unfinished=self.overview.unfinished, modules=states)
         return Outcome(states=states, installed=tuple(sorted(plan.install)), run=self.run)
+
+    def known(self, _connection):
+        return {name: Known(state, "19.0.1.0") for name, state in self.overview.modules.items()}
+
+    def find_changes(self, _connection, disk, _known, names, *, adopt, force):
+        assert disk is DISK
+        self.compared.append((names, adopt, force))
+        return self.changes
+
+    def carry_out_removal(self, _connection, _config, database, plan, _losses, *, disk, timeout):
+        assert disk is DISK
+        self.done.append(("remove", database, plan.remove, timeout))
+        states = {**self.overview.modules, **dict.fromkeys(plan.remove, "uninstalled")}
+        self.overview = Overview(kind=ODOO, modules=states)
+        return Removal(states, (), self.run)
+
+    def run_source(self, _config, database, source, payload, **options):
+        self.done.append(f"shell {database}")
+        self.shells.append((source, payload, options))
+        return Answer(result=["said"], changed=self.says, printed="hello", run=self.run)
 
     def run_shell(self, _config, database, source, payload, **options):
         self.done.append(f"shell {database}")
@@ -107,7 +138,7 @@ def host(monkeypatch):
     def note(word):
         return lambda *_args, **_options: host.done.append(word)
 
-    for module in (odoo_database, odoo_mail_server, odoo_module, odoo_parameter):
+    for module in (odoo_database, odoo_mail_server, odoo_module, odoo_parameter, odoo_shell):
         for name, value in {
             "open_session": host.open_session,
             "require_odoo": host.states,
@@ -117,12 +148,19 @@ def host(monkeypatch):
             "wait_for_writers": note("wait for writers"),
             "require_runnable": note("runnable"),
             "carry_out": host.carry_out,
+            "read_known": host.known,
+            "find_changes": host.find_changes,
+            "record": lambda _connection, disk: host.done.append("record"),
+            "read_losses": lambda _connection, _names: host.losses,
+            "carry_out_removal": host.carry_out_removal,
+            "run_source": host.run_source,
             "run_shell": host.run_shell,
             "read_overview": lambda _connection: host.overview,
             "rows": host.rows,
         }.items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: host.warned.append(text))
     monkeypatch.setattr(odoo_setup, "read_admin", lambda _connection: host.admin)
     monkeypatch.setattr(odoo_setup, "read_started_empty", lambda _connection: host.started_empty)
     monkeypatch.setattr(
@@ -173,6 +211,7 @@ def test_an_empty_database_is_initialised(host, call):
             3600,
         ),
         "shell main",
+        "record",
         "unlock",
     ]
     _source, payload, options = host.shells[0]
@@ -265,6 +304,9 @@ CALLS = [
     (odoo_module, {"names": ["crm", "web"]}, "Would install modules crm, web."),
     (odoo_parameter, {"parameters": {"b": 1}, "absent": ["a"]}, "Would set system parameters a, b."),
     (odoo_mail_server, {"servers": [{"name": "relay", "host": "mx"}]}, "Would set mail servers relay."),
+    (odoo_module, {"names": ["*"], "state": "latest"}, "Would install or update modules *."),
+    (odoo_module, {"names": ["crm"], "state": "absent"}, "Would remove modules crm."),
+    (odoo_shell, {"source": "pass"}, "Would run a script in odoo shell."),
 ]
 
 
@@ -328,7 +370,7 @@ def test_a_run_that_waited_for_another_one_finds_the_work_done(host, call, monke
     monkeypatch.setattr(
         odoo_module,
         "carry_out",
-        lambda _c, _g, _d, plan, timeout: Outcome(states=plan.before) if not plan.changed else None,
+        lambda *_a, **_o: pytest.fail("there was nothing left to do"),
     )
     result, code = call(odoo_module, names=["crm"])
     assert (code, result["changed"], result["states"]) == (0, False, {"crm": "installed"})
@@ -338,6 +380,135 @@ def test_unknown_modules_are_named(host, call):
     host.overview = Overview(kind=ODOO, modules={"base": "installed"})
     result, code = call(odoo_module, names=["crn"], check=True)
     assert (code, result["unknown_modules"], host.done) == (1, ["crn"], [])
+
+
+WEB = {"base": "installed", "web": "installed", "crm": "installed"}
+
+
+def test_latest_updates_what_changed_and_warns_of_what_it_passes_over(host, call):
+    host.overview = Overview(kind=ODOO, modules=WEB)
+    host.changes = Changes(reasons={"web": "its content differs"}, adopt=("base", "crm"), passed_over=("x is gone",))
+    planned, _code = call(odoo_module, check=True, names=["*"], state="latest")
+    assert host.done == []
+    result, code = call(odoo_module, names=["*"], state="latest", adopt=True)
+    assert code == 0
+    assert host.compared[0] == (["*"], False, False)
+    assert host.compared[-1] == (["*"], True, False)
+    assert planned["updated"] == result["updated"] == ["web", "crm"]
+    assert result["reasons"] == {"web": "its content differs", "crm": "depends on web"}
+    assert result["adopted"] == ["base"], "crm is updated"
+    assert result["diff"]["after"]["web"] == "updated to 19.0.1.0"
+    assert set(host.warned) == {"x is gone"}
+    assert host.done[:3] == ["runnable", "lock 600", ("modules", "main", (), (), (), 3600)]
+
+
+def test_latest_without_a_change_does_nothing(host, call):
+    host.overview = Overview(kind=ODOO, modules=WEB)
+    result, code = call(odoo_module, names=["*", "crm"], state="latest")
+    assert (code, result["changed"], result["states"], host.done) == (0, False, {"crm": "installed"}, [])
+
+
+def test_absent_needs_leave_and_tells_what_would_go(host, call):
+    host.overview = Overview(kind=ODOO, modules=WEB)
+    host.losses = Losses(records={"crm.lead": 7})
+    for check in (True, False):
+        result, code = call(odoo_module, check=check, names=["crm"], state="absent")
+        assert (code, host.done) == (1, [])
+        assert "removing crm takes along records: crm.lead 7" in result["msg"]
+        assert (result["would_remove"], result["losses"]["records"]) == (["crm"], {"crm.lead": 7})
+    planned, code = call(odoo_module, check=True, names=["crm"], state="absent", allow_data_loss=True)
+    assert (code, planned["changed"], planned["removed"], host.done) == (0, True, ["crm"], [])
+    result, code = call(odoo_module, names=["crm", "cram"], state="absent", allow_data_loss=True, timeout=9)
+    assert (code, result["removed"], planned["diff"]) == (0, ["crm"], result["diff"])
+    assert host.done == ["runnable", "lock 600", ("remove", "main", ("crm",), 9), "unlock"]
+    assert result["states"] == {"crm": "uninstalled", "cram": "uninstalled"}
+    assert "did you mean crm?" in host.warned[-1]
+    host.done.clear()
+    result, code = call(odoo_module, names=["crm"], state="absent")
+    assert (code, result["changed"], host.done) == (0, False, [])
+
+
+def test_absent_repairs_first(host, call):
+    host.overview = Overview(kind=ODOO, modules={**WEB, "web": "to upgrade"})
+    result, code = call(odoo_module, names=["crm"], state="absent", allow_data_loss=True)
+    assert (code, result["repaired"], result["removed"]) == (0, ["web"], ["crm"])
+    kinds = [step if isinstance(step, str) else step[0] for step in host.done]
+    assert kinds == ["runnable", "lock 600", "wait for writers", "modules", "remove", "unlock"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"names": ["*"]}, "'*' goes with state: latest only, not with present"),
+        ({"names": ["*"], "state": "absent"}, "not with absent"),
+        ({"names": ["crm"], "adopt": True}, "adopt goes with state: latest only"),
+        ({"names": ["crm"], "force": True}, "force goes with state: latest only"),
+        ({"names": ["*"], "state": "latest", "force": True}, "force goes with names of modules only"),
+        (
+            {"names": ["crm"], "state": "latest", "allow_data_loss": True},
+            "allow_data_loss goes with state: absent only",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other(host, call, options, words):
+    host.faults = [AssertionError("looked")]
+    result, code = call(odoo_module, **options)
+    assert code == 1
+    assert words in result["msg"]
+
+
+def test_a_script_is_run_and_says_what_it_did(host, call):
+    payload = {"payload": [1], "secret_payload": {"a": ["hush-hush", {"b": "abc"}], "c": 5}}
+    result, code = call(odoo_shell, source="pass", src="files/x.py", **payload)
+    source, sent, options = host.shells[0]
+    assert (code, source, sent) == (0, "pass", [1])
+    assert options["secret_payload"] == payload["secret_payload"]
+    assert options["secrets"] == ["hush-hush"]
+    assert (options["filename"], options["commit"], options["check_mode"]) == ("files/x.py", True, False)
+    assert (result["result"], result["stdout"], result["ran"]) == (["said"], "hello", True)
+    assert result["log_file"] == "/var/log/odoo/main/x.log"
+
+
+@pytest.mark.parametrize(
+    ("says", "options", "check", "changed", "committed"),
+    [
+        (None, {}, False, True, True),
+        (True, {}, False, True, True),
+        (False, {}, False, False, True),
+        (None, {"commit": False}, False, False, False),
+        (True, {"commit": False}, False, True, False),
+        (None, {"run_in_check_mode": True}, True, True, False),
+        (False, {"run_in_check_mode": True}, True, False, False),
+    ],
+)
+def test_a_script_has_the_word_on_changed(host, call, says, options, check, changed, committed):
+    host.says = says
+    result, code = call(odoo_shell, check, source="pass", **options)
+    assert (code, result["changed"], result["committed"]) == (0, changed, committed)
+    assert host.shells[0][2]["commit"] is committed
+    assert host.shells[0][2]["check_mode"] is check
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_check_mode_runs_no_script_unless_told_to(host, call, commit):
+    result, code = call(odoo_shell, check=True, source="pass", commit=commit)
+    assert (code, result["changed"], result["ran"], host.shells) == (0, commit, False, [])
+    assert "run_in_check_mode is not set" in result["msg"]
+
+
+def test_a_script_on_the_target(host, call, tmp_path):
+    script = tmp_path / "x.py"
+    result, code = call(odoo_shell, src=str(script), remote_src=True)
+    assert (code, result["msg"]) == (1, f"There is no script {script} on this host")
+    assert call(odoo_shell, check=True, src=str(script), remote_src=True)[0]["assumed"] is True
+    script.write_text(" ")
+    assert call(odoo_shell, src=str(script))[0]["msg"] == "The script is empty"
+    script.write_bytes(b"\xff")
+    assert "cannot be read" in call(odoo_shell, src=str(script))[0]["msg"]
+    script.write_text("result = 1")
+    assert call(odoo_shell, src=str(script))[1] == 0
+    assert host.shells[0][0] == "result = 1"
+    assert "one of the following is required: src, source" in call(odoo_shell)[0]["msg"]
 
 
 def test_parameters(host, call):

@@ -158,11 +158,14 @@ def test_absent_and_present_in_one_list(server, capsys):
     assert server.asked[0][0] == (("", "po"),)
 
 
-def test_warnings(server, capsys):
+def test_warnings(server, capsys, monkeypatch):
+    warned = []
+    # In a process that has loaded Ansible's controller, warnings are shown and not returned.
+    monkeypatch.setattr(postgresql_index.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     server.indexes = [index("twin")]
-    warned = put(capsys, STATUS, {**STATUS, "name": "as_text", "columns": ["lower(status)"]}, check=True)["warnings"]
-    assert any("'idx_po_status' may be superfluous: twin does the same work" in str(text) for text in warned)
-    assert any("could not be asked" in str(text) for text in warned)
+    put(capsys, STATUS, {**STATUS, "name": "as_text", "columns": ["lower(status)"]}, check=True)
+    assert any("'idx_po_status' may be superfluous: twin does the same work" in text for text in warned)
+    assert any("could not be asked" in text for text in warned)
     accepted = put(capsys, accept_equivalent=True)
     assert (accepted["accepted"], accepted["changed"]) == (["idx_po_status"], False)
 

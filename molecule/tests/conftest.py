@@ -19,6 +19,10 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 INVENTORY = pathlib.Path(os.environ["SLIPWAY_INVENTORY"])
 
+# molecule asks for colours, which stand in the middle of what the tests look for.
+for _name in ("ANSIBLE_FORCE_COLOR", "FORCE_COLOR", "PY_COLORS"):
+    os.environ.pop(_name, None)
+
 
 SITE = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]
 

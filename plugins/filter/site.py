@@ -59,6 +59,11 @@ def site_problems(instances: Any, groups: Groups, hostvars: HostVars) -> list[st
     return sites.problems(instances, groups=groups, addresses=addresses(groups, hostvars))
 
 
+def site_settings_problems(waves: Any, verify: Any) -> list[str]:
+    """What is wrong with ``odoo_module_waves`` and ``slipway_verify``."""
+    return [*sites.wave_problems(waves, where="odoo_module_waves"), *sites.verify_problems(verify)]
+
+
 def site_config_problems(instances: Any, config: Mapping[str, Any], version: str) -> list[str]:
     """What Odoo would not understand in the configuration of a site."""
     wanted = [("odoo_config", config)]
@@ -81,4 +86,5 @@ class FilterModule:
             "site_odoo_overrides": site_odoo_overrides,
             "site_postgresql_roles": site_postgresql_roles,
             "site_problems": site_problems,
+            "site_settings_problems": site_settings_problems,
         }

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form import form_arguments, read_wanted
@@ -36,6 +37,33 @@ LED_KEYS = ("name", "config_file", "base_url", "modules", "module_waves", "integ
 
 CONTRACT_KEYS = frozenset({"name", "expected", "compare", "sources", "schemas", "schema_directory"})
 """What may stand in a contract of an instance's API."""
+
+WAVE_OPTIONS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "modules": {"type": "list", "elements": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "latest"]},
+}
+"""A wave of modules, as an argument spec."""
+
+VERIFY_OPTIONS: dict[str, Any] = {
+    "address": {"type": "str"},
+    "bursts": {"type": "list", "elements": "dict"},
+    "ca_path": {"type": "path"},
+    "closed_doors": {"type": "raw"},
+    "headers": {"type": "dict"},
+    "integrity": {
+        "type": "dict",
+        "options": {
+            "filestore": {"type": "str", "choices": ["files", "hashes"]},
+            "overdue_minutes": {"type": "int"},
+        },
+    },
+    "minimum_days": {"type": "int"},
+    "timeout": {"type": "float"},
+    "validate_certs": {"type": "bool"},
+    "wait": {"type": "float"},
+}
+"""What ``slipway_verify`` may hold, as an argument spec."""
 
 REQUIRED_GROUPS = ("odoo_db", "odoo_app", "odoo_edge")
 
@@ -296,29 +324,69 @@ def _instance_problems(instance: Mapping[str, Any], *, groups: Mapping[str, Sequ
     ]
     found += _index_problems(filled["indexes"])
     found += _contract_problems(instance.get("contracts") or [])
+    found += wave_problems(instance.get("module_waves") or [], where="module_waves")
+    if not isinstance(filled["integrity_ignore"], (list, tuple)):
+        found.append("integrity_ignore must be a list of keys of findings")
     server = instance.get("database_server")
     if server and server not in groups.get("odoo_db", ()):
         found.append(f"its database_server {server} is not in the group odoo_db")
     return [f"instance {name}: {problem}" for problem in found]
 
 
+def wave_problems(waves: Any, *, where: str) -> list[str]:
+    """What is wrong with waves of modules."""
+    if not _is_list_of_mappings(waves):
+        return [f"{where} must be a list of mappings"]
+    return [
+        problem
+        for number, wave in enumerate(waves, start=1)
+        for problem in _spec_problems(f"wave {wave.get('name') or number} of {where}", WAVE_OPTIONS, wave)
+    ]
+
+
+def verify_problems(options: Any) -> list[str]:
+    """What is wrong with the inventory's ``slipway_verify``."""
+    if not isinstance(options, Mapping):
+        return ["slipway_verify must be a mapping"]
+    if not isinstance(options.get("integrity") or {}, Mapping):
+        return ["integrity of slipway_verify must be a mapping"]
+    return _spec_problems("slipway_verify", VERIFY_OPTIONS, options)
+
+
+def _spec_problems(what: str, spec: Mapping[str, Any], value: Mapping[str, Any]) -> list[str]:
+    """Everything in which a mapping is not as a module with this argument spec would have it."""
+    found = ArgumentSpecValidator(dict(spec)).validate(dict(value))
+    return [
+        f"{what}: {'unknown key ' if isinstance(error, UnsupportedError) else ''}{error.msg}" for error in found.errors
+    ]
+
+
+def _is_list_of_mappings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, Mapping) for one in value)
+
+
 def _index_problems(indexes: Any) -> list[str]:
     """What the module postgresql_index would refuse of an instance's indexes without having seen the database."""
-    described = ArgumentSpecValidator(
-        {"indexes": {"type": "list", "elements": "dict", "options": form_arguments(stateful=True)}}
-    ).validate({"indexes": indexes})
-    if described.error_messages:
-        return [f"indexes: {message}" for message in described.error_messages]
+    if not _is_list_of_mappings(indexes):
+        return ["indexes must be a list of mappings"]
+    options = form_arguments(stateful=True)
+    found: list[str] = []
+    sound = []
+    for number, index in enumerate(indexes, start=1):
+        problems = _spec_problems(f"index {index.get('name') or number}", options, index)
+        found += problems
+        if not problems:
+            sound.append({**{key: spec.get("default") for key, spec in options.items()}, **index})
     try:
-        read_wanted(described.validated_parameters["indexes"])
+        read_wanted(sound)
     except SlipwayError as error:
-        return [f"indexes: {problem}" for problem in error.details["problems"]]
-    return []
+        found += [f"index {problem}" for problem in error.details["problems"]]
+    return found
 
 
 def _contract_problems(contracts: Any) -> list[str]:
     """What is wrong with the contracts of an instance's API, as far as the module api_contract_info cannot tell."""
-    if not isinstance(contracts, (list, tuple)) or not all(isinstance(one, Mapping) for one in contracts):
+    if not _is_list_of_mappings(contracts):
         return ["contracts must be a list of mappings"]
     found = []
     names = [str(contract.get("name") or "") for contract in contracts]

@@ -24,6 +24,9 @@ make_template() {
     as_postgres createdb --template main --owner odoo-main "$template"
     cp -a "$filestore/main" "$filestore/$template"
     systemctl start odoo@main
+    # Nobody knows yet what is installed there, as in a database that was made without us.
+    as_postgres psql -XAtq -d "$template" \
+        -c "DELETE FROM ir_config_parameter WHERE key = 'module_auto_update.installed_checksums'"
     # The access rules of the site let its role into its own database alone.
     hba=$(as_postgres psql -XAtc 'SHOW hba_file')
     sed -i -e '1i local all odoo-main peer' -e '1i host all odoo-main 127.0.0.1/32 scram-sha-256' "$hba"

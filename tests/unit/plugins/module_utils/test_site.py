@@ -231,9 +231,10 @@ def test_verify_expects_the_indexes_that_are_not_unwanted() -> None:
         ([{"name": "i", "table": "res_partner", "columns": ["name"]}], None),
         ([{"name": "i", "state": "absent"}], None),
         ([{"table": "res_partner", "columns": ["name"]}], "name"),
-        ([{"name": "i", "table": "res_partner", "column": ["name"]}], "column"),
+        ([{"name": "i", "table": "res_partner", "columns": ["name"], "unique": "perhaps"}], "unique"),
         ([{"name": "i", "table": "res_partner", "columns": ["name; DROP TABLE x"]}], "semicolon"),
-        ({"name": "i"}, "indexes"),
+        ({"name": "i"}, "list of mappings"),
+        ([{"name": "i", "tabel": "t", "columns": ["name"]}], "index i: unknown key tabel"),
     ],
 )
 def test_indexes_are_judged_before_anything_changes(indexes: object, problem: str | None) -> None:
@@ -260,3 +261,50 @@ SOURCE = {"name": "health", "url": "https://odoo.example.com/health", "header": 
 def test_contracts_are_judged_before_anything_changes(contracts: object, problem: str | None) -> None:
     found = sites.problems([instance(contracts=contracts)], groups=THREE, addresses=THREE_ADDRESSES)
     assert [problem in text for text in found] == ([] if problem is None else [True])
+
+
+def test_all_faults_of_indexes_are_told_at_once() -> None:
+    indexes = [
+        {"name": "a", "table": "t", "columns": ["x"], "colums": ["y"]},
+        {"name": "b", "table": "t", "columns": ["x; DROP"]},
+        {"name": "c", "table": "t"},
+    ]
+    found = sites.problems([instance(indexes=indexes)], groups=THREE, addresses=THREE_ADDRESSES)
+    assert [text.split(":")[1].split()[1].strip("'") for text in found] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("waves", "problem"),
+    [
+        ([{"name": "w", "modules": ["crm"], "state": "latest"}], None),
+        ([{"name": "w", "modules": ["crm"], "state": "lates"}], "value of state must be one of: present, latest"),
+        ([{"nam": "w", "name": "w", "modules": ["crm"]}], "unknown key nam"),
+        ([{"name": "w"}], "missing required arguments: modules"),
+        ("crm", "list of mappings"),
+    ],
+)
+def test_waves_are_judged_before_anything_changes(waves: object, problem: str | None) -> None:
+    found = sites.problems([instance(module_waves=waves)], groups=THREE, addresses=THREE_ADDRESSES)
+    assert [problem in text for text in found] == ([] if problem is None else [True])
+    assert len(sites.wave_problems(waves, where="odoo_module_waves")) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"address": "10.0.0.1", "wait": 5, "bursts": [], "integrity": {"filestore": "hashes"}}, None),
+        ({"integrity": {"filestore": "hash"}}, "value of filestore must be one of: files, hashes"),
+        ({"integrity": {"overdue": 3}}, "unknown key integrity.overdue"),
+        ({"integrity": "deep"}, "must be a mapping"),
+        ({"waits": 5}, "unknown key waits"),
+        ([], "must be a mapping"),
+    ],
+)
+def test_options_of_the_verify_stage_are_judged_before_anything_changes(options: object, problem: str | None) -> None:
+    found = sites.verify_problems(options)
+    assert [problem in text for text in found] == ([] if problem is None else [True])
+
+
+def test_accepted_findings_are_a_list() -> None:
+    (found,) = sites.problems([instance(integrity_ignore="menu:x")], groups=THREE, addresses=THREE_ADDRESSES)
+    assert "integrity_ignore must be a list" in found

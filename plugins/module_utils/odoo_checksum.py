@@ -9,12 +9,14 @@ Rule and parameters are those of ``click-odoo-update`` (click-odoo-contrib 1.24,
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fnmatch
 import functools
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -89,11 +91,20 @@ def checksum(directory: str, *, exclude: Sequence[str], languages: Iterable[str]
     for path in _files(directory, exclude=exclude, languages={code.split("_")[0] for code in languages}):
         try:
             found.update(path.encode())
-            with open(os.path.join(directory, path), "rb") as stream:
+            with open(os.path.join(directory, path), "rb", opener=open_file) as stream:
                 found.update(stream.read())
         except (OSError, UnicodeEncodeError) as error:
             _unreadable(directory, error)
     return found.hexdigest()
+
+
+def open_file(path: str, flags: int) -> int:
+    """Open what is a file: a pipe in its place must not keep us waiting."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return handle
 
 
 def _files(top: str, *, exclude: Sequence[str], languages: set[str]) -> Iterator[str]:

@@ -27,6 +27,8 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import as_use
 #: pid file, and no address-space limit, which is meant for workers and would end a long installation.
 QUIET = ("--no-http", "--workers=0", "--max-cron-threads=0", "--limit-memory-hard=0", "--pidfile=")
 KEPT_LOGS = 20
+#: Seconds for the rest of the output of a run that was ended.
+_LAST_WORDS = 5
 _TAIL_BYTES = 512 * 1024
 _TAIL_LINES = 12
 _SHOWN_ERRORS = 20
@@ -229,7 +231,7 @@ def require_runnable(config: OdooConfig) -> None:
     """
     if not os.access(config.odoo_bin, os.X_OK):
         raise NotReadyError(f"There is no program {config.odoo_bin}: install Odoo, or set odoo_bin")
-    _identity(config.user)
+    identity(config.user)
     log_directory(config)
 
 
@@ -243,7 +245,7 @@ def _run(
     secrets: tuple[str, ...] = (),
 ) -> OdooRun:
     require_runnable(config)
-    identity = _identity(config.user)
+    become = identity(config.user)
     log_file, log = _open_log(config, purpose, private=script is not None)
     command = [
         *command,
@@ -265,7 +267,7 @@ def _run(
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - modules have one thread
             umask=0o027,
-            **identity,
+            **become,
         )
     except OSError as error:
         raise SlipwayError(f"{config.odoo_bin} cannot be started as {config.user}: {error}") from error
@@ -296,11 +298,18 @@ def _wait(process: Any, script: str | None, timeout: int) -> tuple[str, bool]:
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        output, _unused = process.communicate()
-        return (output or b"").decode(errors="replace"), True
+    try:
+        output, _unused = process.communicate(timeout=_LAST_WORDS)
+    except subprocess.TimeoutExpired as expired:
+        # Something that made itself a daemon holds the pipe.
+        output = expired.output
+        if process.stdout:
+            process.stdout.close()
+        process.wait()
+    return (output or b"").decode(errors="replace"), True
 
 
-def _identity(user: str) -> dict[str, Any]:
+def identity(user: str) -> dict[str, Any]:
     """Arguments for Popen that make the child another user; empty where it already is."""
     try:
         entry = pwd.getpwnam(user)

@@ -15,7 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_checksum import CHECKSUMS, checksum, read_settings
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_checksum import (
+    CHECKSUMS,
+    ChecksumSettings,
+    checksum,
+    parse_settings,
+    read_settings,
+)
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import rows
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import (
     Disk,
@@ -47,21 +53,26 @@ class Changes:
 
 
 def read_known(connection: Any) -> dict[str, Known]:
-    """Read state, installed version and dependencies of every module that the database knows."""
+    """Read state, installed version and dependencies of every module that the database knows.
+
+    Column ``imported`` is there once ``base_import_module`` is installed.
+    """
     query = """SELECT m.name, m.state, coalesce(m.latest_version, ''),
-                      array_agg(d.name::text) FILTER (WHERE d.name IS NOT NULL)
+                      array_agg(d.name::text) FILTER (WHERE d.name IS NOT NULL),
+                      coalesce((to_jsonb(m) ->> 'imported')::boolean, false)
                  FROM ir_module_module m LEFT JOIN ir_module_module_dependency d ON d.module_id = m.id
                 GROUP BY m.id"""
     return {
-        name: Known(state, version, tuple(sorted(depends or ())))
-        for name, state, version, depends in rows(connection, query)
+        name: Known(state, version, tuple(sorted(depends or ())), imported)
+        for name, state, version, depends, imported in rows(connection, query)
     }
 
 
 def in_scope(names: Iterable[str], known: Mapping[str, Known], manifests: Mapping[str, Manifest]) -> list[str]:
     """The installed modules to compare: those that are named and all that they depend on.
 
-    A module must not meet code of its dependencies that the database has not been updated for.
+    A module must not meet code of its dependencies that the database has not been updated for. Imported ones
+    have nothing on disk.
     """
     depends = {name: module.depends for name, module in known.items()}
     names = list(names)
@@ -72,7 +83,9 @@ def in_scope(names: Iterable[str], known: Mapping[str, Known], manifests: Mappin
         if name not in found:
             found.add(name)
             todo += depends_of(name, manifests, depends)
-    return sorted(name for name in found if name in known and known[name].state in _INSTALLED)
+    return sorted(
+        name for name in found if name in known and known[name].state in _INSTALLED and not known[name].imported
+    )
 
 
 def why_changed(*, installed_version: str, disk_version: str, stored: str | None, current: str) -> str:
@@ -126,7 +139,7 @@ def find_changes(
                 installed_version=known[name].version,
                 disk_version=full_version(manifest.version, disk.series),
                 stored=settings.stored.get(name),
-                current=checksum(manifest.path, exclude=settings.exclude, languages=settings.languages),
+                current=_checksum(manifest, settings),
             )
             if force and name in names:
                 reasons[name] = reason or FORCED
@@ -144,18 +157,58 @@ def versions_of(names: Iterable[str], known: Mapping[str, Known], disk: Disk) ->
     return {name: (known[name].version, full_version(disk.manifests[name].version, disk.series)) for name in names}
 
 
-def record(connection: Any, disk: Disk, names: Iterable[str] | None = None) -> None:
-    """Store what is on disk as what is installed, and forget what is not installed any more.
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """Checksums of modules as they lay on disk before Odoo read them, made by ``settings``."""
+
+    settings: ChecksumSettings
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def checksum(self, manifest: Manifest, settings: ChecksumSettings) -> str:
+        """The checksum of what Odoo has read, by the settings as they are now.
+
+        Odoo may have got another language meanwhile: then that of the files as they are, if they are the same.
+        What was not foreseen is taken as it is.
+        """
+        before = self.checksums.get(manifest.name)
+        same = _rule(self.settings) == _rule(settings)
+        if before is not None and (same or _checksum(manifest, self.settings) != before):
+            return before
+        return _checksum(manifest, settings)
+
+
+def read_content(connection: Any, disk: Disk, names: Iterable[str]) -> Content:
+    """Make the checksums to record, before Odoo reads the files: they may be changed while it works.
+
+    :raises SlipwayError: a file cannot be read.
+    """
+    query = "SELECT to_regclass('ir_config_parameter') IS NOT NULL AND to_regclass('res_lang') IS NOT NULL"
+    settings = read_settings(connection) if rows(connection, query)[0][0] else parse_settings(None, None, ())
+    manifests = [disk.manifests[name] for name in names if name in disk.manifests]
+    return Content(settings, {manifest.name: _checksum(manifest, settings) for manifest in manifests})
+
+
+def _checksum(manifest: Manifest, settings: ChecksumSettings) -> str:
+    return checksum(manifest.path, exclude=settings.exclude, languages=settings.languages)
+
+
+def _rule(settings: ChecksumSettings) -> tuple[Sequence[str], Sequence[str]]:
+    return settings.exclude, settings.languages
+
+
+def record(connection: Any, disk: Disk, content: Content, names: Iterable[str] | None = None) -> None:
+    """Store what Odoo has read as what is installed, and forget what is not installed any more.
 
     The database has been found good: only now, so that what failed keeps its old checksum.
 
+    :param content: the files as they were before Odoo read them.
     :param names: the modules that were just installed or updated; None for all that are installed.
     """
     settings = read_settings(connection)
     query = "SELECT name FROM ir_module_module WHERE state = 'installed'"
     installed = {name for (name,) in rows(connection, query)}
     fresh = {
-        name: checksum(disk.manifests[name].path, exclude=settings.exclude, languages=settings.languages)
+        name: content.checksum(disk.manifests[name], settings)
         for name in (installed if names is None else installed.intersection(names))
         if name in disk.manifests
     }

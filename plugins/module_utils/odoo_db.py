@@ -29,8 +29,17 @@ LOCK_KEY = (0x534C4950, 1)
 #: Stands in a database from before its first module until its administrator has a password, so that
 #: an initialisation that was killed at any moment is known for one.
 MARKER_TABLE = "slipway_initialising"
+_REFUSED = "password authentication failed"
 #: Odoo commits these before anything else, so a database that holds nothing more is still empty.
 _SIGNALING = r"^(orm_signaling_|base_registry_signaling|base_cache_signaling)"
+
+#: Settings that would end a session or a statement of ours; older servers do not know all of them.
+_NO_LIMITS = ["idle_session_timeout", "statement_timeout", "transaction_timeout"]
+
+#: Seconds to find a server again that closed our connection.
+_RECONNECT = 60
+#: Seconds to wait for transactions that do not touch modules.
+_OTHERS = 60
 
 FREE, ODOO, FOREIGN = "empty", "odoo", "foreign"
 
@@ -58,7 +67,8 @@ class Overview:
 def connect(config: OdooConfig, database: str) -> Any:
     """Open an autocommit connection as Odoo would.
 
-    :raises NotReadyError: psycopg2, the server, the role or the database is not there.
+    :raises NotReadyError: psycopg2, the server or the database is not there.
+    :raises SlipwayError: the server refuses the password.
     """
     if PSYCOPG2_ERROR:
         raise NotReadyError("The Python library psycopg2 is missing on this host (python3-psycopg2)")
@@ -79,13 +89,15 @@ def _open(config: OdooConfig, database: str) -> Any:
         "sslrootcert": config.db_sslrootcert,
         "application_name": "slipway",
         "connect_timeout": 10,
-        # The connection that holds the lock idles for as long as Odoo works.
         "keepalives_idle": 60,
     }
     local = not config.db_host or config.db_host.startswith("/")
     with as_user(config.user) if local else contextlib.nullcontext():
         connection = psycopg2.connect(**{key: value for key, value in settings.items() if value})
     connection.autocommit = True
+    # The connection that holds the lock idles for as long as Odoo works, whatever the server or the role sets.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY (%s)", (_NO_LIMITS,))
     return connection
 
 
@@ -112,8 +124,12 @@ def as_user(name: str) -> Iterator[None]:
         os.setegid(group)
 
 
-def _connection_fault(config: OdooConfig, database: str, error: Exception) -> NotReadyError:
-    """Find out whether only the database is missing, whatever language the server speaks."""
+def _connection_fault(config: OdooConfig, database: str, error: Exception) -> SlipwayError:
+    """Find out whether only the database is missing, whatever language the server speaks.
+
+    A refused password is known by the server's words alone: libpq gives no code for it. In another language than
+    English it looks like a server that is not ready.
+    """
     where = f"{config.db_host or 'the local socket'}{':' + str(config.db_port) if config.db_port else ''}"
     role = config.db_user or config.user
     if database != "postgres":
@@ -128,7 +144,11 @@ def _connection_fault(config: OdooConfig, database: str, error: Exception) -> No
         except psycopg2.Error:
             pass
     reason = " ".join(str(error).split())
-    return NotReadyError(f"Role {role!r} cannot connect to database {database!r} on {where}: {reason}")
+    message = f"Role {role!r} cannot connect to database {database!r} on {where}: {reason}"
+    if _REFUSED in reason:
+        source = f"db_password of {config.path}" if config.path else "the password"
+        return SlipwayError(f"{message}. There is no such role, or {source} is not its password")
+    return NotReadyError(message)
 
 
 @contextlib.contextmanager
@@ -250,17 +270,68 @@ def _lock_holder(connection: Any) -> str:
     return "it has just ended"
 
 
+@contextlib.contextmanager
+def still_connected(connection: Any, config: OdooConfig, database: str) -> Iterator[Any]:
+    """Yield a connection that holds the lock after a run of Odoo: a new one where the server closed ours.
+
+    :raises SlipwayError: there is no way back to the database, or another run has taken the lock.
+    """
+    with contextlib.suppress(SlipwayError):
+        rows(connection, "SELECT 1")
+    if not connection.closed:
+        yield connection
+        return
+    deadline = time.monotonic() + _RECONNECT
+    while True:
+        try:
+            fresh = connect(config, database)
+            break
+        except NotReadyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
+    with contextlib.closing(fresh), module_lock(fresh, wait=_RECONNECT):
+        yield fresh
+
+
+#: A transaction is at work on modules when it has written to their tables, or when it is older than our waiting
+#: and has looked at them: Odoo's own requests look at some of them, but are soon done.
+_WRITERS = r"""
+SELECT a.pid, coalesce(a.usename::text, '?'), coalesce(host(a.client_addr), 'this host'),
+       coalesce(a.xact_start::timestamp(0)::text, '?'),
+       EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                WHERE l.pid = a.pid AND l.granted AND l.database = a.datid AND c.relkind IN ('r', 'p')
+                  AND c.relname ~ '^ir_(module_module|model)'
+                  AND (l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+                       OR clock_timestamp() - a.xact_start >= make_interval(secs => %s)))
+  FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xid IS NOT NULL
+ ORDER BY a.xact_start
+"""
+
+
 def wait_for_writers(connection: Any, *, wait: int) -> None:
     """Wait until nobody else writes in this database.
 
     A server process that was left behind by a killed Odoo works on until its statement is done, and
     an installation from the web interface takes no lock of ours. Neither is a leftover to repair.
 
-    :param wait: seconds; afterwards we go on, and Odoo's own lock timeout decides.
+    :param wait: seconds to wait for a transaction that works on modules; others are waited for a minute.
+    :raises SlipwayError: it takes longer.
     """
-    query = """SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND pid <> pg_backend_pid()
-                  AND backend_xid IS NOT NULL"""
-    deadline = time.monotonic() + wait
-    while rows(connection, query)[0][0] and time.monotonic() < deadline:
+    begun = time.monotonic()
+    while True:
+        spent = time.monotonic() - begun
+        writers = rows(connection, _WRITERS, (spent,))
+        busy = [
+            f"backend {pid} (role {role}, from {host}, since {since})" for pid, role, host, since, on in writers if on
+        ]
+        if not writers or (not busy and spent >= min(wait, _OTHERS)):
+            return
+        if spent >= wait:
+            raise SlipwayError(
+                f"Modules of database {connection.info.dbname!r} are half way, and after {wait} s somebody still seems "
+                f"to work on them: {', '.join(busy)}. Nothing was changed. Wait until that is done, or end it with "
+                "pg_terminate_backend, and run this again"
+            )
         time.sleep(0.5)

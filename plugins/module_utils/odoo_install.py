@@ -4,15 +4,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import OdooRun, run_odoo
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import OdooConfig
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import read_known, record
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import read_module_states, rows
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import (
+    Content,
+    read_content,
+    read_known,
+    record,
+)
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import read_module_states, rows, still_connected
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import Disk
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import PENDING, THERE, Known, ModulePlan
 
@@ -34,9 +40,10 @@ def run_arguments(plan: ModulePlan, *, at_least: Sequence[str] = ()) -> list[str
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a carried-out plan did: ``states`` afterwards, and the run if there was one."""
+    """What a carried-out plan did: ``states`` afterwards, the run if there was one, and what it found on disk."""
 
     states: Mapping[str, str]
+    content: Content
     installed: tuple[str, ...] = ()
     run: OdooRun | None = None
 
@@ -46,7 +53,8 @@ def put_back(connection: Any, reset: Mapping[str, str]) -> None:
     for state in sorted(set(reset.values())):
         rows(
             connection,
-            "UPDATE ir_module_module SET state = %s WHERE name = ANY (%s) AND state LIKE 'to %%'",
+            """SELECT set_config('lock_timeout', '60s', true);
+               UPDATE ir_module_module SET state = %s WHERE name = ANY (%s) AND state LIKE 'to %%'""",
             (state, [name for name, new in reset.items() if new == state]),
         )
 
@@ -70,24 +78,39 @@ def carry_out(
     :param extra: further options for the run.
     :raises SlipwayError: the database does not say what was planned.
     """
+    content = read_content(connection, disk, {*plan.install, *plan.upgrade, *plan.adopt})
     put_back(connection, plan.reset)
     arguments = run_arguments(plan, at_least=at_least)
-    run = None
-    installed: tuple[str, ...] = ()
-    if arguments:
-        run = run_odoo(config, database, [*arguments, *extra], purpose="modules", timeout=timeout)
+    if not arguments:
+        if plan.adopt:
+            record(connection, disk, content, plan.adopt)
+        return Outcome(states=read_module_states(connection), content=content)
+    run = run_odoo(config, database, [*arguments, *extra], purpose="modules", timeout=timeout)
+    with changed_anyhow(), still_connected(connection, config, database) as connection:
         there = rows(connection, "SELECT to_regclass('ir_module_module_dependency') IS NOT NULL")[0][0]
         known = read_known(connection) if there else {}
+        imported = [name for name, module in known.items() if module.imported and module.state == "to upgrade"]
+        if imported:
+            # Odoo marks them as dependents, and base_import_module does this where it is loaded by then.
+            put_back(connection, dict.fromkeys(imported, "installed"))
+            known = read_known(connection)
         states = {name: module.state for name, module in known.items()}
         installed = tuple(
             sorted(n for n, state in states.items() if state == "installed" and plan.before.get(n) not in THERE)
         )
         judge(plan, known, run, installed=installed)
-    else:
-        states = read_module_states(connection)
-    if installed or plan.upgrade or plan.adopt:
-        record(connection, disk, (*installed, *plan.upgrade, *plan.adopt))
-    return Outcome(states=states, installed=installed, run=run)
+        record(connection, disk, content, (*installed, *plan.upgrade, *plan.adopt))
+    return Outcome(states=states, content=content, installed=installed, run=run)
+
+
+@contextlib.contextmanager
+def changed_anyhow() -> Iterator[None]:
+    """Let an error after a run of Odoo say that something was changed, unless it knows better."""
+    try:
+        yield
+    except SlipwayError as error:
+        error.details.setdefault("changed", True)
+        raise
 
 
 def judge(plan: ModulePlan, known: Mapping[str, Known], run: OdooRun, *, installed: Sequence[str] = ()) -> None:
@@ -95,7 +118,8 @@ def judge(plan: ModulePlan, known: Mapping[str, Known], run: OdooRun, *, install
 
     :raises SlipwayError: modules are missing or half way, have the wrong version, or the run itself failed.
     """
-    missing = [n for n in dict.fromkeys((*plan.requested, *plan.upgrade)) if _state(known, n) != "installed"]
+    asked = (name for name in plan.install if name not in plan.automatic)
+    missing = [n for n in dict.fromkeys((*plan.requested, *asked, *plan.upgrade)) if _state(known, n) != "installed"]
     halfway = sorted(name for name, module in known.items() if module.state in PENDING)
     old = [
         n for n in plan.upgrade if n not in missing and n in plan.versions and plan.versions[n][1] != known[n].version

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_checksum import open_file
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import identity
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import OdooConfig
 
 MANIFEST = "__manifest__.py"
@@ -45,6 +47,7 @@ class Manifest:
     depends: tuple[str, ...] = ()
     auto_install: frozenset[str] | None = None
     countries: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
     fault: str = ""
     title: str = ""
     summary: str = ""
@@ -96,6 +99,7 @@ def parse_manifest(text: str, *, path: str, series: str) -> Manifest:
         depends=depends,
         auto_install=auto,
         countries=tuple(str(c).upper() for c in content.get("countries") or ()),
+        excludes=_names(content.get("excludes")),
         fault=_fault(content, version=version, depends=depends, auto_install=auto, series=series),
         title=_line(content.get("name")),
         summary=_line(content.get("summary")),
@@ -239,7 +243,7 @@ def _read_manifest(path: str, *, series: str) -> Manifest | None:
     if not _NAME.fullmatch(os.path.basename(path)):
         return None
     try:
-        with open(os.path.join(path, MANIFEST), encoding="utf-8") as stream:
+        with open(os.path.join(path, MANIFEST), encoding="utf-8", opener=open_file) as stream:
             text = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -250,10 +254,11 @@ def _read_manifest(path: str, *, series: str) -> Manifest | None:
     return parse_manifest(text, path=path, series=series)
 
 
-def package_directories(odoo_bin: str) -> list[str]:
+def package_directories(odoo_bin: str, user: str) -> list[str]:
     """Where Odoo's own package lies: every ``odoo`` directory that holds addons, the core first.
 
-    :raises NotReadyError: there is no such program.
+    :param user: Odoo's Unix user, whose interpreter root must not run as root.
+    :raises NotReadyError: there is no such program or user.
     :raises SlipwayError: it does not lead to Odoo.
     """
     script, interpreter = _start(odoo_bin)
@@ -268,6 +273,7 @@ def package_directories(odoo_bin: str) -> list[str]:
             check=False,
             cwd="/",
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            **(identity(user) if os.geteuid() == 0 else {}),
         )
         found += [line for line in answer.stdout.decode().splitlines() if line and line not in found]
     core = [path for path in found if os.path.isfile(os.path.join(path, "release.py"))]
@@ -338,7 +344,7 @@ def read_disk(config: OdooConfig) -> Disk:
 
     :raises NotReadyError: Odoo is not installed.
     """
-    packages = package_directories(config.odoo_bin)
+    packages = package_directories(config.odoo_bin, config.user)
     with open(os.path.join(packages[0], "release.py"), encoding="utf-8") as stream:
         series = read_series(stream.read())
     directories = addons_directories(config, packages, series)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import Manifest
@@ -26,11 +26,16 @@ _STUDIO = "studio_customization"
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What the database knows of a module: its state, the version that is installed, what it depends on."""
+    """What the database knows of a module: its state, the version that is installed, what it depends on.
+
+    ``imported`` is one that came as an archive through the web interface (``base_import_module``): it has no
+    code, and Odoo never updates it.
+    """
 
     state: str
     version: str = ""
     depends: tuple[str, ...] = ()
+    imported: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +45,9 @@ class ModulePlan:
     ``install`` holds everything that will be installed in order of dependency, ``automatic`` those of
     them that install themselves, with what these need. ``upgrade`` holds everything that Odoo will update,
     in order of dependency, because ``roots`` are named to it, and ``reasons`` says why. ``reset`` holds
-    states to put back after a killed run (name to state), ``adopt`` modules whose content is taken for
-    what is installed. ``versions`` holds the installed and the next version of what is updated.
+    states to put back after a killed run (name to state) before anything else is done, ``adopt`` modules
+    whose content is taken for what is installed. ``versions`` holds the installed and the next version of
+    what is updated.
     """
 
     requested: tuple[str, ...]
@@ -101,6 +107,7 @@ def decide(
     automatic: bool = True,
     changed: Mapping[str, str] | None = None,
     known_depends: Mapping[str, Sequence[str]] | None = None,
+    imported: Collection[str] = (),
 ) -> ModulePlan:
     """Plan so that ``names`` are installed, what changed is updated and nothing is left half way.
 
@@ -111,8 +118,9 @@ def decide(
     :param changed: installed modules to update, and why.
     :param known_depends: what modules depend on as the database knows it, which counts for those that are not
         on disk.
-    :raises SlipwayError: a name is unknown, something it needs cannot be installed, or something would be
-        updated whose code is missing.
+    :param imported: modules that have no code, which Odoo does not update.
+    :raises SlipwayError: a name is unknown, something it needs cannot be installed, modules exclude each
+        other, or something would be updated whose code is missing.
     """
     refuse(names, states, manifests)
     reset: dict[str, str] = {}
@@ -124,18 +132,21 @@ def decide(
             # Nothing of it has gone yet: Odoo removes and commits at once. Who wanted that can ask again.
             reset[name] = "installed"
         elif state == "to upgrade":
-            if first_fault(name, states, manifests):
+            if name in imported or first_fault(name, states, manifests):
                 reset[name] = "installed"
             else:
                 unfinished.append(name)
                 reasons[name] = "a killed run left it half way"
         elif state == "to install":
-            if first_fault(name, states, manifests):
+            # Odoo marks dependencies and automatic modules for what is uninstalled only. The first module of an
+            # empty database is no leftover: it is installed because of its state.
+            if name != "base":
                 reset[name] = "uninstalled"
-            else:
+            if not first_fault(name, states, manifests):
                 left.append(name)
     current = {name: state for name, state in states.items() if state in THERE}
-    needed_by = _dependents_of({**states, **reset}, manifests, known_depends or {})
+    updatable = {name: state for name, state in {**states, **reset}.items() if name not in imported}
+    needed_by = _dependents_of(updatable, manifests, known_depends or {})
     roots = _roots(unfinished, reasons, needed_by, manifests)
     upgrade = _upgraded(roots, needed_by)
     _refuse_updates(upgrade, reasons, states, manifests)
@@ -148,6 +159,8 @@ def decide(
         marks |= decide_initial(manifests, automatic=automatic)
     if automatic:
         _mark_automatic(marks, current, manifests, frozenset(countries))
+    if marks or upgrade:
+        _refuse_exclusions(current.keys() | marks, manifests)
     return ModulePlan(
         requested=tuple(names),
         install=load_order(marks, manifests),
@@ -155,7 +168,7 @@ def decide(
         upgrade=load_order(upgrade, manifests),
         roots=roots,
         reasons={name: reasons.get(name) or _because(name, reasons, manifests) for name in sorted(upgrade)},
-        reset={name: state for name, state in reset.items() if name not in marks},
+        reset=reset,
         before=dict(states),
     )
 
@@ -285,6 +298,20 @@ def _refuse_updates(
             why = reasons.get(name) or "it depends on what changed"
             faults.append(f"module {name!r} would be updated ({why}), but {fault}")
     if faults:
+        raise SlipwayError("Nothing was changed: " + "; ".join(faults))
+
+
+def _refuse_exclusions(present: Collection[str], manifests: Mapping[str, Manifest]) -> None:
+    """Refuse what Odoo would: it installs nothing while two modules that exclude each other are there."""
+    pairs = {
+        tuple(sorted((name, other)))
+        for name in present
+        if name in manifests
+        for other in manifests[name].excludes
+        if other in present
+    }
+    if pairs:
+        faults = [f"modules {one!r} and {other!r} exclude each other" for one, other in sorted(pairs)]
         raise SlipwayError("Nothing was changed: " + "; ".join(faults))
 
 

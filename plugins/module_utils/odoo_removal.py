@@ -16,8 +16,9 @@ from typing import Any
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import OdooRun, run_source
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_config import OdooConfig
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import record
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import read_module_states, rows
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import read_content, record
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import read_module_states, rows, still_connected
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import changed_anyhow
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import Disk, Manifest
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import (
     PENDING,
@@ -35,11 +36,16 @@ ALWAYS_NEEDED = ("base", "web", "rpc")
 #: Rows from which on the statistics are asked instead of the table.
 MANY_ROWS = 1_000_000
 
-#: Waits for scheduled actions that run: Odoo itself gives up at once when one does.
+#: Waits for scheduled actions that run: Odoo itself gives up at once when one does. From then on nobody can install
+#: from the web interface, so what was installed since the plan was made is known.
 UNINSTALL = """
 env.cr.execute("SET LOCAL lock_timeout = '120s'")
 env.cr.execute("SELECT FROM ir_cron FOR UPDATE")
-env["ir.module.module"].search([("name", "in", payload)]).button_immediate_uninstall()
+modules = env["ir.module.module"].search([("name", "in", payload)])
+more = set(modules.downstream_dependencies().mapped("name")).difference(payload)
+if more:
+    raise ValueError("%s would go along, which had not been looked at: run this again" % ", ".join(sorted(more)))
+modules.button_immediate_uninstall()
 result = True
 """
 
@@ -154,6 +160,7 @@ def decide_removal(
         countries=countries,
         automatic=automatic,
         known_depends=depends,
+        imported={name for name, module in known.items() if module.imported},
     )
     repair = dataclasses.replace(repair, reset={**repair.reset, **reset}, before=states)
     present = [name for name in going if states[name] in THERE]
@@ -372,6 +379,19 @@ def carry_out_removal(
         ).run
     except SlipwayError as error:
         failure = error
+    with changed_anyhow(), still_connected(connection, config, database) as connection:
+        return _judge_removal(connection, plan, losses, disk=disk, run=run, failure=failure)
+
+
+def _judge_removal(
+    connection: Any,
+    plan: RemovalPlan,
+    losses: Losses,
+    *,
+    disk: Disk,
+    run: OdooRun | None,
+    failure: SlipwayError | None,
+) -> Removal:
     states = read_module_states(connection)
     kept = [name for name in plan.remove if states.get(name) != "uninstalled"]
     halfway = sorted(name for name, state in states.items() if state in PENDING)
@@ -388,7 +408,7 @@ def carry_out_removal(
                 "pending": halfway,
             },
         )
-    record(connection, disk, ())
+    record(connection, disk, read_content(connection, disk, ()), ())
     query = "SELECT t FROM unnest(%s::text[]) t WHERE to_regclass(t) IS NOT NULL ORDER BY t"
     left = tuple(table for (table,) in rows(connection, query, (list(losses.tables),)))
     return Removal(states, left, run)

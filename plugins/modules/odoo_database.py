@@ -179,7 +179,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_setup
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_cli import require_runnable, run_shell
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import record
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import read_known, record
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import (
     FREE,
     Overview,
@@ -187,9 +187,10 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import (
     read_company_countries,
     read_overview,
     refuse_foreign,
+    still_connected,
     wait_for_writers,
 )
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import Outcome, carry_out
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_install import Outcome, carry_out, changed_anyhow
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import read_disk
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_password import verify_password
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import ModulePlan, decide, needs_plan
@@ -228,12 +229,15 @@ def look(session: Session, params: dict[str, Any]) -> tuple[Overview, odoo_setup
     started_empty = odoo_setup.read_started_empty(session.connection) if overview.unfinished else False
     if needs_plan(names, overview.modules):
         debris = odoo_setup.is_debris(overview, started_empty=started_empty)
+        known = read_known(session.connection) if overview.initialised else {}
         modules = decide(
             names=names,
             states={} if debris else overview.modules,
             manifests=read_disk(session.config).manifests,
             countries=read_company_countries(session.connection) if overview.initialised else (),
             automatic=not session.config.skip_auto_install,
+            known_depends={name: module.depends for name, module in known.items()},
+            imported={name for name, module in known.items() if module.imported},
         )
     update_admin = params["update_admin_password"] == "always"  # noqa: S105 - not a password
     admin, matches = None, True
@@ -275,9 +279,11 @@ def initialise(session: Session, params: dict[str, Any], overview: Overview, pla
         "language": language,
         "country": (params["country"] or "").upper(),
     }
-    shell(session, params, odoo_setup.FINISH, payload)
-    # The country may have brought modules, and an earlier attempt that was killed recorded nothing.
-    record(session.connection, disk)
+    with changed_anyhow():
+        shell(session, params, odoo_setup.FINISH, payload)
+        with still_connected(session.connection, session.config, session.database) as connection:
+            # The country may have brought modules, and an earlier attempt that was killed recorded nothing.
+            record(connection, disk, outcome.content)
     return outcome
 
 
@@ -310,8 +316,9 @@ def verify(session: Session, params: dict[str, Any]) -> None:
 
     :raises SlipwayError: it is not what was wanted.
     """
-    overview = read_overview(session.connection)
-    admin = odoo_setup.read_admin(session.connection)
+    with still_connected(session.connection, session.config, session.database) as connection:
+        overview = read_overview(connection)
+        admin = odoo_setup.read_admin(connection)
     if odoo_setup.found_state(overview) != "initialised" or admin is None:
         raise SlipwayError(f"Database {session.database!r} is still unfinished after its initialisation")
     if admin.login != params["admin_login"] or not verify_password(params["admin_password"], admin.stored):
@@ -345,7 +352,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         require_runnable(session.config)
         with module_lock(session.connection, wait=params["wait"]):
             if plan.initialise or plan.modules.repaired:
-                wait_for_writers(session.connection, wait=min(params["wait"], 60))
+                wait_for_writers(session.connection, wait=params["wait"])
             overview, admin, plan = look(session, params)
             outcome = None
             if plan.initialise:
@@ -362,7 +369,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             if plan.login or plan.password:
                 change_admin(session, params, admin, plan)
             if plan.initialise or plan.login or plan.password:
-                verify(session, params)
+                with changed_anyhow():
+                    verify(session, params)
         return result_of(session, plan, outcome)
 
 

@@ -14,7 +14,8 @@ description:
     will be touched. Dependencies, dependents and modules that install themselves are part of the plan,
     which is made from the database and the files on disk without starting Odoo.
   - A name that is nowhere on the addons path, a module that is not installable, a dependency that is
-    missing, and a manifest among them that cannot be parsed are errors before anything is done. Odoo
+    missing, modules that exclude each other, and a manifest among them that cannot be parsed are errors before
+    anything is done. Odoo
     itself would only warn, and exit with V(0). Other manifests are not this module's business.
   - A module that is on disk but that the database does not know yet is installed like any other. Odoo
     refreshes its list first.
@@ -86,7 +87,8 @@ options:
     default: false
   wait:
     description:
-      - Seconds to wait for another run that changes modules of this database.
+      - Seconds to wait for another run that changes modules of this database, and before a repair for anybody else
+        who works on modules, such as in the web interface. Nothing is changed when it takes longer.
     type: int
     default: 600
 extends_documentation_fragment:
@@ -98,7 +100,12 @@ notes:
     (V(*.pyc,*.pyo,i18n/*.pot,i18n_extra/*.pot,static/*,tests/*) by default) and translations into languages that
     are not active.
   - Checksums are stored after every successful run of this module and of M(slipway.odoo.odoo_database), for the
-    modules that it installed or updated. A module whose update failed keeps its old one.
+    modules that it installed or updated. They are those of the files as they were before Odoo was started. A module
+    whose update failed keeps its old one.
+  - Modules that were imported as an archive (C(base_import_module)) have no files, so they are not updated.
+  - Check mode does not look for the Python packages and programs that a manifest names in C(external_dependencies).
+  - A password that the server refuses is an error in check mode as well. It is known by the server's words in
+    English (C(lc_messages=C), as role P(slipway.odoo.postgresql#role) sets it).
   - Odoo commits after each module. When an update fails, the modules that were updated before stay so, and the
     next run goes on with the rest.
   - The service may run meanwhile. Odoo tells its processes through the database to reload, and users
@@ -404,6 +411,7 @@ def look(session: Session, params: dict[str, Any]) -> tuple[ModulePlan, Disk | N
         automatic=not session.config.skip_auto_install,
         changed=changes.reasons,
         known_depends={name: module.depends for name, module in known.items()},
+        imported={name for name, module in known.items() if module.imported},
     )
     plan = dataclasses.replace(
         plan,
@@ -505,7 +513,7 @@ def install(module: AnsibleModule, session: Session) -> dict[str, Any]:
     with module_lock(session.connection, wait=params["wait"]):
         plan, disk, changes = look(session, params)
         if plan.repaired:
-            wait_for_writers(session.connection, wait=min(params["wait"], 60))
+            wait_for_writers(session.connection, wait=params["wait"])
             plan, disk, changes = look(session, params)
         if not plan.changed:
             return result_of(session, plan)
@@ -527,7 +535,7 @@ def remove(module: AnsibleModule, session: Session) -> dict[str, Any]:
     with module_lock(session.connection, wait=params["wait"]):
         plan, disk, losses = look_removal(session, params)
         if plan.repair.repaired:
-            wait_for_writers(session.connection, wait=min(params["wait"], 60))
+            wait_for_writers(session.connection, wait=params["wait"])
             plan, disk, losses = look_removal(session, params)
         options = {"disk": disk, "timeout": params["timeout"]}
         place = (session.connection, session.config, session.database)

@@ -234,6 +234,74 @@ def test_a_killed_update_is_repaired(instance: Instance, tidy: None) -> None:
     assert latest(instance, check=True)["updated"] == [LINE, LABEL], "its checksum was never stored"
 
 
+def test_a_leftover_that_gained_a_dependency_is_finished(instance: Instance, tidy: None) -> None:
+    write_extra(instance, '"depends": ["slipway_depot", "base_address_extended"]')
+    instance.sql(f"INSERT INTO ir_module_module (name, state) VALUES ('{EXTRA}', 'to install')")
+    planned = instance.call("odoo_module", names=[DEPOT], check=True)
+    done = instance.call("odoo_module", names=[DEPOT])
+    assert planned["repaired"] == done["repaired"] == [EXTRA]
+    assert sorted(planned["installed"]) == done["installed"] == ["base_address_extended", EXTRA]
+    # It excludes what is there now.
+    write_extra(instance, '"depends": ["slipway_depot"], "excludes": ["base_address_extended"]')
+    refused = latest(instance, check=True, fails=True)
+    assert "modules 'base_address_extended' and 'slipway_mod_extra' exclude each other" in refused["msg"]
+    write_extra(instance, '"depends": ["slipway_depot"]')
+    instance.call("odoo_module", names=[EXTRA, "base_address_extended"], state="absent", allow_data_loss=True)
+
+
+def test_a_module_imported_as_an_archive_is_left_alone(instance: Instance, tidy: None) -> None:
+    instance.sql(
+        """WITH archive AS (INSERT INTO ir_module_module (name, state, imported, latest_version)
+                            VALUES ('slipway_depot_archive', 'installed', true, '1.0') RETURNING id)
+           INSERT INTO ir_module_module_dependency (module_id, name, auto_install_required)
+                SELECT id, 'slipway_depot', false FROM archive"""
+    )
+    try:
+        touch(instance, f"{DEPOT}/models/depot.py")
+        planned, done = latest(instance, check=True), latest(instance)
+        assert planned["updated"] == done["updated"] == [DEPOT, LINE, LABEL]
+        assert "warnings" not in done
+        assert states(instance)["slipway_depot_archive"] == "installed"
+        assert not latest(instance)["changed"]
+    finally:
+        instance.sql("DELETE FROM ir_module_module WHERE name = 'slipway_depot_archive'")
+
+
+def test_what_is_changed_during_an_update_is_not_taken_for_installed(instance: Instance, tidy: None) -> None:
+    touch(instance, f"{DEPOT}/models/depot.py")
+    pull = f"open({instance.addons + '/' + DEPOT + '/models/pulled.py'!r}, 'w').close()"
+    instance.run("chmod o+w %s", f"{instance.addons}/{DEPOT}/models")
+    write_migration(instance, LABEL, pull)
+    assert latest(instance)["updated"] == [DEPOT, LINE, LABEL]
+    assert set(latest(instance, check=True)["reasons"]) == {DEPOT, LINE, LABEL}
+
+
+def test_what_somebody_works_on_is_no_leftover(instance: Instance, tidy: None) -> None:
+    instance.sql("UPDATE ir_module_module SET state = 'to remove' WHERE name = 'slipway_depot_label'")
+    work = "BEGIN; UPDATE ir_module_module SET sequence = 7 WHERE name = 'slipway_depot_label'; SELECT pg_sleep(12)"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        other = pool.submit(instance.sql, work)
+        time.sleep(1)
+        failed = instance.call("odoo_module", names=[DEPOT], wait=1, fails=True)
+        assert "somebody still seems to work on them: backend " in failed["msg"]
+        assert states(instance)[LABEL] == "to remove"
+        assert instance.call("odoo_module", names=[DEPOT], wait=60)["repaired"] == [LABEL]
+        other.result()
+
+
+def test_a_connection_that_is_lost_during_the_run(instance: Instance, tidy: None) -> None:
+    write_migration(instance, LABEL, "import time; time.sleep(5)")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(latest, instance)
+        wait_for_log(instance, "Running migration")
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'slipway' AND datname = "
+        )
+        assert instance.sql(query + f"'{instance.name}'") == [["t"]]
+        assert running.result()["updated"] == [LABEL]
+    assert not latest(instance)["changed"]
+
+
 def test_a_leftover_is_put_in_order_before_a_removal(instance: Instance, tidy: None) -> None:
     instance.sql(
         "UPDATE ir_module_module SET state = 'to upgrade' WHERE name IN ('slipway_depot', 'slipway_depot_label')"

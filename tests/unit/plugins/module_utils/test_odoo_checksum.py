@@ -136,6 +136,14 @@ def test_what_cannot_be_read_is_told(addon):
     assert PATTERNS in str(caught.value)
 
 
+def test_a_pipe_is_told_and_not_waited_for(addon):
+    os.mkfifo(addon / "models" / "pipe.py")
+    with pytest.raises(SlipwayError, match=r"cannot be made: .*/models/pipe\.py: it is not a regular file"):
+        value_of(addon)
+    os.rename(addon / "models" / "pipe.py", addon / "static" / "pipe.py")
+    assert value_of(addon)
+
+
 def test_a_directory_that_cannot_be_read_is_told(addon):
     with pytest.raises(SlipwayError, match=r"cannot be made: .*/none: No such file or directory"):
         value_of(addon / "none")

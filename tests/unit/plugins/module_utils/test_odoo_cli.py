@@ -132,6 +132,24 @@ def test_a_run_that_takes_too_long_is_ended_with_all_its_children(make, tmp_path
     assert not alive(child)
 
 
+def test_a_daemon_that_holds_the_output_is_not_waited_for(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(odoo_cli, "_LAST_WORDS", 0.5)
+    config, _report = make()
+    script = f"""
+import subprocess, time
+daemon = subprocess.Popen(["sleep", "60"], start_new_session=True)
+open({str(tmp_path / "child")!r}, "w").write(str(daemon.pid))
+time.sleep(60)
+"""
+    begun = time.monotonic()
+    with pytest.raises(SlipwayError, match="longer than the time limit"):
+        run_source(config, "main", script, filename="x.py", purpose="shell", timeout=1)
+    assert time.monotonic() - begun < 20
+    daemon = int((tmp_path / "child").read_text())
+    assert alive(daemon)
+    os.kill(daemon, signal.SIGKILL)
+
+
 def alive(pid):
     """Whether a process runs; a zombie does not."""
     try:
@@ -304,10 +322,10 @@ def test_missing_programs_and_users_are_not_ready(make, tmp_path):
 def test_only_root_may_become_somebody_else(monkeypatch):
     monkeypatch.setattr(odoo_cli.os, "geteuid", lambda: 4711)
     with pytest.raises(SlipwayError, match="run this task as root or as that user"):
-        odoo_cli._identity("nobody")
+        odoo_cli.identity("nobody")
     monkeypatch.setattr(odoo_cli.os, "geteuid", lambda: 0)
     entry = pwd.getpwnam("nobody")
-    assert odoo_cli._identity("nobody") == {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    assert odoo_cli.identity("nobody") == {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 def test_the_newest_logs_are_kept_and_nothing_else_is_touched(make, tmp_path):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_content
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
-from ansible_collections.slipway.odoo.plugins.module_utils.odoo_checksum import ChecksumSettings, checksum
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_checksum import (
+    DEFAULT_PATTERNS,
+    ChecksumSettings,
+    checksum,
+)
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_content import (
     FORCED,
     UNKNOWN,
     Changes,
     find_changes,
     in_scope,
+    read_content,
     read_known,
     record,
     versions_of,
@@ -43,17 +49,24 @@ class Database:
         self.stored = {name: self.current(name) for name in NAMES}
         self.known = {name: Known("installed", "19.0.1.0", depends) for name, depends in NAMES.items()}
         self.written = []
-        monkeypatch.setattr(odoo_content, "read_settings", lambda _c: ChecksumSettings((), ("de_DE",), self.stored))
+        self.languages = ("de_DE",)
+        self.there = True
+        monkeypatch.setattr(odoo_content, "read_settings", lambda _c: ChecksumSettings((), self.languages, self.stored))
         monkeypatch.setattr(odoo_content, "rows", self.rows)
 
     def current(self, name):
         return checksum(self.disk.manifests[name].path, exclude=(), languages=("de_DE",))
 
     def rows(self, _connection, query, values=None):
+        if "to_regclass" in query:
+            return [(self.there,)]
         if values is None:
             return [(name,) for name, module in self.known.items() if module.state == "installed"]
         self.written.append(values)
         return []
+
+    def content(self):
+        return read_content(None, self.disk, NAMES)
 
     def changes(self, *names, **options):
         return find_changes(None, self.disk, self.known, names, **options)
@@ -148,7 +161,7 @@ def test_checksums_are_merged_sorted_and_forgotten(database, disk):
     database.stored = {"sale": "theirs", "gone": "x"}
     database.edit("crm")
     database.known["web"] = Known("uninstalled")
-    record(None, disk, ["crm", "web", "ghost"])
+    record(None, disk, database.content(), ["crm", "web", "ghost"])
     ((key, text),) = database.written
     assert key == "module_auto_update.installed_checksums"
     assert json.loads(text) == {"crm": database.current("crm"), "sale": "theirs"}
@@ -156,17 +169,53 @@ def test_checksums_are_merged_sorted_and_forgotten(database, disk):
 
 
 def test_everything_can_be_recorded_and_nothing_is_written_twice(database, disk):
-    record(None, disk)
+    record(None, disk, database.content())
     assert database.written == []
     database.stored = {}
-    record(None, disk)
+    record(None, disk, database.content())
     assert set(json.loads(database.written[0][1])) == set(NAMES)
 
 
+def test_what_is_recorded_is_what_lay_there_before_odoo_read_it(database, disk):
+    content, before = database.content(), database.current("crm")
+    database.edit("crm")
+    record(None, disk, content, ["crm"])
+    assert database.written == [], "the edit came too late"
+    assert database.changes("*").reasons == {"crm": "its content differs from what was installed"}
+    # Even when the language of the translations that count is another one now.
+    database.languages = ("fr_FR",)
+    database.stored = {}
+    record(None, disk, content, ["crm"])
+    assert json.loads(database.written[0][1]) == {"crm": before}
+
+
+def test_a_language_that_came_with_the_run_counts(database, disk):
+    directory = disk.manifests["crm"].path
+    os.mkdir(f"{directory}/i18n")
+    with open(f"{directory}/i18n/fr.po", "w") as stream:
+        stream.write("French")
+    content = database.content()
+    database.languages, database.stored = ("fr_FR",), {}
+    record(None, disk, content, ["crm"])
+    french = checksum(directory, exclude=(), languages=("fr_FR",))
+    assert json.loads(database.written[0][1]) == {"crm": french}
+    assert french != content.checksums["crm"]
+
+
+def test_in_a_database_without_settings_the_usual_ones_count(database, disk):
+    database.there = False
+    assert read_content(None, disk, ["crm", "ghost"]).settings.exclude == tuple(DEFAULT_PATTERNS.split(","))
+
+
+def test_imported_modules_have_nothing_on_disk(database):
+    database.known["archive"] = Known("installed", "1.0", ("crm",), imported=True)
+    assert database.changes("*", "archive") == Changes()
+
+
 def test_what_the_database_knows(monkeypatch):
-    found = [("crm", "installed", "19.0.1.0", ["web", "base"]), ("x", "uninstalled", "", None)]
+    found = [("crm", "installed", "19.0.1.0", ["web", "base"], False), ("x", "uninstalled", "", None, True)]
     monkeypatch.setattr(odoo_content, "rows", lambda _c, _q: found)
     assert read_known(None) == {
         "crm": Known("installed", "19.0.1.0", ("base", "web")),
-        "x": Known("uninstalled"),
+        "x": Known("uninstalled", imported=True),
     }

@@ -146,20 +146,38 @@ def test_a_missing_library_is_not_ready(monkeypatch):
 
 def test_a_missing_database_is_told_from_the_catalogue_not_from_the_servers_words(driver):
     driver.known["main"] = Error("FATAL:  Datenbank »main« existiert nicht")
-    driver.known["postgres"] = Connection([])
+    driver.known["postgres"] = Connection([], [])
     with pytest.raises(NotReadyError) as caught:
         connect(CONFIG, "main")
     assert "There is no database 'main' on db1:5433. Create it first, owned by role 'odoo-main'" in str(caught.value)
     assert driver.known["postgres"].closed
 
 
-@pytest.mark.parametrize("other", [Connection([("main",)]), Error("no")])
+def test_no_time_limit_of_the_server_ends_what_waits_for_odoo(driver):
+    driver.known["main"] = connection = Connection()
+    connect(CONFIG, "main")
+    ((query, (names,)),) = connection.asked
+    assert query == "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY (%s)"
+    assert {"idle_session_timeout", "statement_timeout"} <= set(names)
+
+
+def test_a_refused_password_is_a_fault_and_not_too_early(driver):
+    driver.known["main"] = Error('FATAL:  password authentication failed for user "odoo-main"')
+    driver.known["postgres"] = Error("FATAL: the same")
+    with pytest.raises(SlipwayError) as caught:
+        connect(CONFIG, "main")
+    assert not isinstance(caught.value, NotReadyError)
+    assert "There is no such role, or db_password of /etc/odoo/main.conf is not its password" in str(caught.value)
+    assert "db-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [Connection([], [("main",)]), Error("no")])
 def test_other_faults_are_told_in_the_servers_words_without_the_password(driver, other):
-    driver.known["main"] = Error("FATAL:  password authentication\n failed")
+    driver.known["main"] = Error("FATAL:  no pg_hba.conf\n entry")
     driver.known["postgres"] = other
     with pytest.raises(NotReadyError) as caught:
         connect(CONFIG, "main")
-    words = "Role 'odoo-main' cannot connect to database 'main' on db1:5433: FATAL: password authentication failed"
+    words = "Role 'odoo-main' cannot connect to database 'main' on db1:5433: FATAL: no pg_hba.conf entry"
     assert str(caught.value) == words
     assert "db-secret" not in str(caught.value)
 
@@ -239,13 +257,66 @@ def test_who_holds_the_lock_too_long_is_named(driver, no_sleep, holder, words):
     assert "was not done after 1 s" in str(caught.value)
 
 
-def test_writers_are_waited_for_but_not_for_ever(driver, no_sleep):
-    quiet = Connection([(1,)], [(1,)], [(0,)])
-    wait_for_writers(quiet, wait=60)
-    assert no_sleep[0] == 1.0
-    busy = Connection(*[[(3,)]] * 100)
-    wait_for_writers(busy, wait=4)
-    assert 4 <= no_sleep[0] - 1.0 <= 5
+IMPORT = (77, "odoo-main", "10.0.0.9", "2026-03-01 10:00:00", False)
+INSTALLATION = (78, "odoo-main", "this host", "2026-03-01 10:00:00", True)
+
+
+@pytest.mark.parametrize(
+    ("writers", "wait", "spent"),
+    [
+        ([[IMPORT], [IMPORT, INSTALLATION], []], 60, 1.0),
+        # What does not touch modules is no reason to do nothing for ever.
+        ([[IMPORT]] * 200, 600, 60.0),
+        ([[IMPORT]] * 200, 4, 4.0),
+        ([[INSTALLATION]] * 200 + [[IMPORT]], 600, 100.0),
+    ],
+)
+def test_writers_are_waited_for(driver, no_sleep, writers, wait, spent):
+    wait_for_writers(Connection(*writers), wait=wait)
+    assert no_sleep[0] == spent
+
+
+@pytest.mark.parametrize("wait", [0, 300])
+def test_nobody_is_disturbed_who_works_on_modules(driver, no_sleep, wait):
+    with pytest.raises(SlipwayError) as caught:
+        wait_for_writers(Connection(*[[IMPORT, INSTALLATION]] * 1000), wait=wait)
+    assert no_sleep[0] == wait
+    assert "to work on them: backend 78 (role odoo-main, from this host, since 2026-03-01" in str(caught.value)
+    assert "77" not in str(caught.value)
+
+
+def test_a_connection_that_lives_is_kept(driver):
+    connection = Connection()
+    with odoo_db.still_connected(connection, CONFIG, "main") as found:
+        assert found is connection
+
+
+def test_a_lost_connection_is_replaced_and_the_lock_taken_again(driver, no_sleep):
+    lost = Connection(Error("terminated"))
+    lost.closed = True
+    fresh = Connection([], [(True,)])
+    driver.known["main"] = Error("the server is starting up")
+    driver.known["postgres"] = Error("the server is starting up")
+    real = odoo_db.time.sleep
+
+    def sleep(seconds):
+        driver.known["main"] = fresh
+        real(seconds)
+
+    odoo_db.time.sleep = sleep
+    with odoo_db.still_connected(lost, CONFIG, "main") as found:
+        assert found is fresh
+        assert "pg_try_advisory_lock" in fresh.asked[-1][0]
+    assert fresh.closed
+
+
+def test_a_server_that_stays_away_is_a_failure(driver, no_sleep):
+    lost = Connection(Error("terminated"))
+    lost.closed = True
+    driver.known["main"] = driver.known["postgres"] = Error("no")
+    with pytest.raises(SlipwayError, match="cannot connect"), odoo_db.still_connected(lost, CONFIG, "main"):
+        pytest.fail("there is no connection")
+    assert no_sleep[0] == 60
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")

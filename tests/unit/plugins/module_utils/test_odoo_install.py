@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_install
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -76,17 +78,27 @@ class Database:
     """What carrying out a plan asks and writes."""
 
     def __init__(self, monkeypatch, states, **versions):
-        self.asked, self.recorded, self.runs = [], [], []
+        self.asked, self.queries, self.recorded, self.runs = [], [], [], []
         self.result = run()
         self.there = True
         monkeypatch.setattr(odoo_install, "rows", self.rows)
         monkeypatch.setattr(odoo_install, "read_module_states", lambda _c: dict(states))
         monkeypatch.setattr(odoo_install, "read_known", lambda _c: known(states, **versions))
-        monkeypatch.setattr(odoo_install, "record", lambda _c, _disk, names: self.recorded.append(names))
+        monkeypatch.setattr(odoo_install, "read_content", self.content)
+        monkeypatch.setattr(odoo_install, "record", self.record)
+        monkeypatch.setattr(odoo_install, "still_connected", lambda connection, *_a: contextlib.nullcontext(connection))
         monkeypatch.setattr(odoo_install, "run_odoo", self.run)
+
+    def content(self, _connection, disk, names):
+        assert (disk, self.runs) == (DISK, []), "Odoo must not have read them yet"
+        return ("content", *sorted(names))
+
+    def record(self, _connection, _disk, content, names):
+        self.recorded.append((content, names))
 
     def rows(self, _connection, query, values=None):
         self.asked.append(values)
+        self.queries.append(query)
         return [(self.there,)]
 
     def run(self, *args, **options):
@@ -100,6 +112,7 @@ def test_states_are_put_back_by_sql_without_starting_odoo(monkeypatch):
     outcome = carry_out(None, None, "db", plan, disk=DISK, timeout=1)
     assert outcome.run is None
     assert (database.asked, database.runs, database.recorded) == ([("installed", ["mail"])], [], [])
+    assert "lock_timeout" in database.queries[0], "somebody may hold the row"
 
 
 def test_what_was_installed_is_told_and_recorded(monkeypatch):
@@ -107,20 +120,50 @@ def test_what_was_installed_is_told_and_recorded(monkeypatch):
     outcome = carry_out("connection", "config", "db", INSTALL, disk=DISK, extra=["--with-demo"], timeout=7)
     assert outcome.installed == ("utm",)
     assert database.runs == [(("config", "db", ["-i", "utm", "--with-demo"]), {"purpose": "modules", "timeout": 7})]
-    assert database.recorded == [("utm",)]
+    assert database.recorded == [(("content", "utm"), ("utm",))]
 
 
 def test_what_was_updated_is_recorded(monkeypatch):
     database = Database(monkeypatch, UPDATE.before, utm="19.0.1.1", crm="19.0.2.0")
     carry_out("connection", "config", "db", UPDATE, disk=DISK, timeout=7)
     assert database.runs[0][0][2] == ["-u", "utm"]
-    assert database.recorded == [("utm", "crm")]
+    assert database.recorded == [(("content", "crm", "utm"), ("utm", "crm"))]
 
 
 def test_adopting_starts_no_odoo(monkeypatch):
     database = Database(monkeypatch, FRESH)
     carry_out(None, None, "db", ModulePlan(requested=(), adopt=("web",), before=FRESH), disk=DISK, timeout=1)
-    assert (database.runs, database.recorded) == ([], [("web",)])
+    assert (database.runs, database.recorded) == ([], [(("content", "web"), ("web",))])
+
+
+def test_imported_modules_that_odoo_marked_are_put_back(monkeypatch):
+    database = Database(monkeypatch, {})
+    before = {"utm": Known("installed", "19.0.1.1"), "crm": Known("installed", "19.0.2.0")}
+    answers = [
+        {**before, "archive": Known("to upgrade", imported=True)},
+        {**before, "archive": Known("installed", imported=True)},
+    ]
+    monkeypatch.setattr(odoo_install, "read_known", lambda _c: answers.pop(0))
+    assert carry_out(None, None, "db", UPDATE, disk=DISK, timeout=1).states["archive"] == "installed"
+    assert ("installed", ["archive"]) in database.asked
+
+
+def test_a_leftover_that_odoo_did_not_install_is_missed():
+    plan = ModulePlan(requested=(), install=("utm", "sms"), automatic=frozenset(["sms"]), before=FRESH)
+    with pytest.raises(SlipwayError, match="not installed: utm"):
+        judge(plan, known({**FRESH, "utm": "uninstalled"}), run())
+
+
+def test_an_error_after_the_run_says_that_something_changed(monkeypatch):
+    Database(monkeypatch, FRESH)
+
+    def lost(*_arguments):
+        raise SlipwayError("server closed the connection")
+
+    monkeypatch.setattr(odoo_install, "still_connected", lost)
+    with pytest.raises(SlipwayError) as caught:
+        carry_out(None, None, "db", INSTALL, disk=DISK, timeout=1)
+    assert caught.value.details["changed"] is True
 
 
 def test_nothing_is_recorded_after_a_failure(monkeypatch):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 import sys
+import types
 
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_manifest
@@ -24,6 +26,8 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import 
 from hypothesis import given
 from hypothesis import strategies as st
 
+ME = pwd.getpwuid(os.getuid()).pw_name
+
 
 def parse(text, name="crm"):
     return parse_manifest(text, path=f"/srv/addons/{name}", series="19.0")
@@ -32,12 +36,13 @@ def parse(text, name="crm"):
 def test_a_whole_manifest():
     manifest = parse(
         "# Part of Odoo.\n{'name': 'CRM', 'version': '19.0.1.9', 'depends': ['mail', 'utm'], "
-        "'countries': ['be', 'FR'], 'auto_install': ['mail']}"
+        "'countries': ['be', 'FR'], 'auto_install': ['mail'], 'excludes': ['other_crm']}"
     )
     assert manifest.name == "crm"
     assert manifest.depends == ("mail", "utm")
     assert manifest.auto_install == {"mail"}
     assert manifest.countries == ("BE", "FR")
+    assert manifest.excludes == ("other_crm",)
     assert manifest.fault == ""
 
 
@@ -286,7 +291,7 @@ def odoo(tmp_path):
 
 
 def test_the_package_beside_the_script_is_found(odoo):
-    assert package_directories(str(odoo / "odoo-bin"))[0] == str(odoo / "odoo")
+    assert package_directories(str(odoo / "odoo-bin"), ME)[0] == str(odoo / "odoo")
 
 
 def test_the_package_of_the_scripts_interpreter_is_found(odoo, tmp_path, monkeypatch):
@@ -301,7 +306,36 @@ def test_the_package_of_the_scripts_interpreter_is_found(odoo, tmp_path, monkeyp
         return real(command, **options)  # pylint: disable=subprocess-run-check
 
     monkeypatch.setattr(odoo_manifest.subprocess, "run", run)
-    assert package_directories(str(script)) == [str(odoo / "odoo")]
+    assert package_directories(str(script), ME) == [str(odoo / "odoo")]
+
+
+def test_a_pipe_for_a_manifest_is_not_waited_for(tmp_path):
+    (tmp_path / "crm").mkdir()
+    os.mkfifo(tmp_path / "crm" / "__manifest__.py")
+    manifests, _others = read_manifests([str(tmp_path)], series="19.0")
+    assert "it is not a regular file" in manifests["crm"].fault
+
+
+def test_root_leaves_the_interpreter_to_odoos_user(odoo, monkeypatch):
+    seen = []
+    monkeypatch.setattr(odoo_manifest.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(odoo_manifest, "identity", lambda user: {"user": user})
+
+    def run(_command, **options):
+        seen.append(options.get("user"))
+        return types.SimpleNamespace(stdout=b"")
+
+    monkeypatch.setattr(odoo_manifest.subprocess, "run", run)
+    package_directories(str(odoo / "odoo-bin"), "odoo-main")
+    monkeypatch.setattr(odoo_manifest.os, "geteuid", lambda: 4711)
+    package_directories(str(odoo / "odoo-bin"), "odoo-main")
+    assert seen == ["odoo-main", None], "somebody else stays who they are"
+
+
+def test_a_user_that_is_missing_is_not_ready(odoo, monkeypatch):
+    monkeypatch.setattr(odoo_manifest.os, "geteuid", lambda: 0)
+    with pytest.raises(NotReadyError, match="no Unix user 'no-such-user'"):
+        package_directories(str(odoo / "odoo-bin"), "no-such-user")
 
 
 @pytest.mark.parametrize("python", [sys.executable, f"{sys.executable} -u"])
@@ -313,7 +347,7 @@ def test_a_launcher_in_shell_is_followed(odoo, tmp_path, python):
     launcher.write_text(f'#!/bin/sh\n# it\'s a launcher\nexec {python} {odoo}/odoo-bin "$@"\n')
     current = tmp_path / "current"
     current.symlink_to(release)
-    assert package_directories(str(current / "odoo"))[0] == str(odoo / "odoo")
+    assert package_directories(str(current / "odoo"), ME)[0] == str(odoo / "odoo")
 
 
 @pytest.mark.parametrize(
@@ -332,12 +366,12 @@ def test_a_script_that_does_not_lead_to_odoo(tmp_path, first):
     script = tmp_path / "start"
     script.write_text(first)
     with pytest.raises(SlipwayError, match="does not lead to a package of Odoo"):
-        package_directories(str(script))
+        package_directories(str(script), ME)
 
 
 def test_a_missing_script_is_not_ready(tmp_path):
     with pytest.raises(NotReadyError):
-        package_directories(str(tmp_path / "none"))
+        package_directories(str(tmp_path / "none"), ME)
 
 
 def test_search_order(odoo):
@@ -353,7 +387,7 @@ def test_search_order(odoo):
 def test_a_whole_disk(odoo):
     make(odoo / "odoo" / "addons", "base")
     make(odoo / "addons", "crm", "{'depends': ['base']}")
-    disk = read_disk(OdooConfig(path="/x.conf", odoo_bin=str(odoo / "odoo-bin")))
+    disk = read_disk(OdooConfig(path="/x.conf", user=ME, odoo_bin=str(odoo / "odoo-bin")))
     assert disk.series == "19.0"
     assert sorted(disk.manifests) == ["base", "crm"]
     assert disk.others == ()
@@ -363,6 +397,8 @@ def test_a_disk_on_which_odoo_has_its_addons_twice(odoo):
     make(odoo / "odoo" / "addons", "crm")
     make(odoo / "addons", "crm")
     make(odoo / "extra", "crm")
-    disk = read_disk(OdooConfig(path="/x.conf", odoo_bin=str(odoo / "odoo-bin"), addons_path=(str(odoo / "extra"),)))
+    disk = read_disk(
+        OdooConfig(path="/x.conf", user=ME, odoo_bin=str(odoo / "odoo-bin"), addons_path=(str(odoo / "extra"),))
+    )
     assert disk.manifests["crm"].path == str(odoo / "odoo" / "addons" / "crm")
     assert [other.path for other in disk.others] == [str(odoo / "extra" / "crm")]

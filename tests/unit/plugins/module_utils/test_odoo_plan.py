@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-def module(name, *depends, auto=None, countries=(), fault=""):
+def module(name, *depends, auto=None, countries=(), excludes=(), fault=""):
     return Manifest(
         name,
         f"/addons/{name}",
         depends=depends or (() if name == "base" else ("base",)),
         auto_install=None if auto is None else frozenset(auto),
         countries=countries,
+        excludes=excludes,
         fault=fault,
     )
 
@@ -146,6 +147,7 @@ def test_leftovers_are_finished_or_put_back():
     assert result.reset == {
         "gone_upgrade": "installed",
         "gone_install": "uninstalled",
+        "mail": "uninstalled",
         "needs_ghost": "uninstalled",
         "sms": "installed",
     }
@@ -158,6 +160,23 @@ def test_a_leftover_brings_its_missing_dependencies():
     result = plan("web", states={**FRESH, "crm": "to install"})
     assert {"mail", "utm", "crm"} <= set(result.install)
     assert run_arguments(result) == ["-i", "crm"]
+    # Only then does Odoo look for what it needs, and for automatic modules.
+    assert result.reset == {"crm": "uninstalled"}
+    assert result.after()["crm"] == "installed"
+
+
+def test_the_first_module_is_installed_because_of_its_state():
+    assert plan("base", states={"base": "to install"}).reset == {}
+
+
+def test_modules_that_exclude_each_other_are_refused():
+    disk = {**DISK, "one": module("one", excludes=("crm", "ghost")), "two": module("two", excludes=("two_b",))}
+    with pytest.raises(SlipwayError, match="Nothing was changed: modules 'crm' and 'one' exclude each other"):
+        decide(names=["one", "crm"], states=FRESH, manifests=disk)
+    with pytest.raises(SlipwayError, match="exclude each other"):
+        decide(names=["sms"], states={**FRESH, "one": "installed", "crm": "installed"}, manifests=disk)
+    assert decide(names=["one", "two"], states=FRESH, manifests=disk).install == ("one", "two")
+    assert not decide(names=["web"], states={**FRESH, "one": "installed", "crm": "installed"}, manifests=disk).changed
 
 
 def test_a_wanted_module_marked_for_removal_stays():
@@ -264,6 +283,14 @@ def test_an_update_that_odoo_would_leave_half_way_is_refused():
     assert "in no directory of the addons path although the database knows it" in str(caught.value)
     with pytest.raises(SlipwayError, match="module 'enterprise' cannot be loaded"):
         update("enterprise", states={**INSTALLED, "enterprise": "installed"})
+
+
+def test_imported_modules_are_not_updated():
+    states = {**INSTALLED, "archive": "installed"}
+    options = {"known_depends": {"archive": ["crm"]}, "imported": {"archive"}}
+    assert update("mail", states=states, **options).upgrade == ("mail", "crm", "sms", "crm_sms")
+    assert "archive" not in update("base", states=states, **options).upgrade
+    assert update(states={**states, "archive": "to upgrade"}, **options).reset == {"archive": "installed"}
 
 
 def test_a_module_whose_installed_dependency_lost_its_code_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 
 import pytest
@@ -158,7 +159,9 @@ class Removing:
         self.error = error
         monkeypatch.setattr(odoo_removal, "run_source", self.run_source)
         monkeypatch.setattr(odoo_removal, "read_module_states", lambda _c: states)
-        monkeypatch.setattr(odoo_removal, "record", lambda _c, _d, names: self.recorded.append(names))
+        monkeypatch.setattr(odoo_removal, "record", lambda _c, _d, _content, names: self.recorded.append(names))
+        monkeypatch.setattr(odoo_removal, "read_content", lambda _c, _d, _names: None)
+        monkeypatch.setattr(odoo_removal, "still_connected", lambda connection, *_a: contextlib.nullcontext(connection))
         monkeypatch.setattr(odoo_removal, "rows", lambda _c, _q, values: [(table,) for table in values[0]])
 
     def run_source(self, _config, _database, source, payload, **_options):

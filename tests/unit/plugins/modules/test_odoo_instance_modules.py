@@ -42,6 +42,9 @@ DISK = Disk(
 )
 
 
+CONTENT = object()
+
+
 class Host:
     """What the modules see of a host, and what they did to it, in order."""
 
@@ -80,7 +83,11 @@ class Host:
         self.done.append(("modules", database, tuple(plan.install), tuple(at_least), tuple(extra), timeout))
         states = {**self.overview.modules, **plan.after(), **dict.fromkeys(at_least, "installed")}
         self.overview = Overview(kind=ODOO, unfinished=self.overview.unfinished, modules=states)
-        return Outcome(states=states, installed=tuple(sorted(plan.install)), run=self.run)
+        return Outcome(states=states, content=CONTENT, installed=tuple(sorted(plan.install)), run=self.run)
+
+    def record(self, _connection, disk, content):
+        assert (disk, content) == (DISK, CONTENT)
+        self.done.append("record")
 
     def known(self, _connection):
         return {name: Known(state, "19.0.1.0") for name, state in self.overview.modules.items()}
@@ -150,7 +157,8 @@ def host(monkeypatch):
             "carry_out": host.carry_out,
             "read_known": host.known,
             "find_changes": host.find_changes,
-            "record": lambda _connection, disk: host.done.append("record"),
+            "record": host.record,
+            "still_connected": lambda connection, _config, _database: contextlib.nullcontext(connection),
             "read_losses": lambda _connection, _names: host.losses,
             "carry_out_removal": host.carry_out_removal,
             "run_source": host.run_source,

@@ -61,10 +61,11 @@ def parameter_text(key: str, value: Any) -> str:
 
     :raises SlipwayError: nothing that could be stored.
     """
-    if isinstance(value, (bool, int, float, str)) and value != "":
-        text = str(value)
-    else:
+    if value == "":
+        raise SlipwayError(f"Parameter {key!r} must not be empty; list it in `absent` to remove it")
+    if not isinstance(value, (bool, int, float, str)):
         raise SlipwayError(f"Parameter {key!r} needs a text, number or boolean; list it in `absent` to remove it")
+    text = str(value)
     if key == "web.base.url" and not _BASE_URL.fullmatch(text):
         raise SlipwayError(f"web.base.url must be like https://odoo.example.com, without a path: {text!r}")
     return text

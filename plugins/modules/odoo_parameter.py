@@ -24,7 +24,8 @@ options:
   parameters:
     description:
       - Name and value of each parameter.
-      - Booleans are stored as C(True) and C(False), as Odoo does.
+      - Booleans are stored as C(True) and C(False), as Odoo does. A value must not be empty. To remove a
+        parameter use O(absent).
     type: dict
     default: {}
   absent:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -278,10 +279,17 @@ def test_the_audit_writes_csv_of_all_instances(
     rows = list(csv.DictReader(io.StringIO(file.read_text(), newline="")))
     assert {row["instance"] for row in rows} == {"main", "inf_info"}
     own = {row["name"]: row for row in rows if row["instance"] == "inf_info"}
-    assert len(own) == len(faulty["modules"])
+    assert len(own) == len(faulty["modules"]) + len(faulty["missing_directories"])
     label = own["slipway_depot_label"]
     assert (label["state"], label["found_in"], label["path"]) == ("installed", "database", "")
     assert own["slipway_depot"]["changed"] == "true"
+    assert "it is installed, but in no directory of the addons path" in label["problems"]
+    assert "inf_syntax/__manifest__.py:" in own["inf_syntax"]["problems"]
+    assert own["inf_top"]["problems"] == (
+        "it needs inf_nowhere through inf_middle: it is in no directory of the addons path"
+    )
+    assert (own[""]["path"], own[""]["problems"]) == ("/srv/not-mounted", "this entry of addons_path is no directory")
+    assert own["slipway_depot"]["problems"] == ""
 
 
 def test_the_audit_writes_json(run_playbook: Any, site: Any, faulty: dict[str, Any], tmp_path: pathlib.Path) -> None:
@@ -289,15 +297,45 @@ def test_the_audit_writes_json(run_playbook: Any, site: Any, faulty: dict[str, A
     audit(run_playbook, "-e", "slipway_audit_format=json", "-e", f"slipway_audit_output={file}")
     found = json.loads(file.read_text())
     assert list(found) == ["main", "inf_info"]
-    assert found["inf_info"] == faulty["modules"]
+    assert found["inf_info"] == {key: value for key, value in faulty.items() if key in found["inf_info"]}
+    assert {"modules", "broken", "unparsable", "missing_dependencies", "unmatched"} <= set(found["inf_info"])
+    assert "item" not in found["inf_info"]
 
 
 def test_the_audit_shows_a_table(run_playbook: Any, site: Any, faulty: dict[str, Any]) -> None:
     output = audit(run_playbook, "-e", json.dumps({"slipway_audit_names": ["slipway_*", "web"]}))
     lines = [line.strip() for line in output.splitlines()]
-    assert "4 modules: 4 installed, 1 only in the database" in lines
-    assert any(line.startswith("slipway_depot_line ") and "19.0.1.0.0 -> 19.0.1.0.1" in line for line in lines)
+    assert "4 modules: 4 installed, 1 only in the database, 1 broken, 2 changed, 1 outdated" in lines
+    (line,) = [line for line in lines if line.startswith("slipway_depot_line ")]
+    assert "19.0.1.0.0 -> 19.0.1.0.1" in line
+    assert "outdated, changed" in line
     assert "1 module: 1 installed" in lines
+
+
+def test_the_audit_tells_what_is_wrong(run_playbook: Any, site: Any, faulty: dict[str, Any]) -> None:
+    output = audit(
+        run_playbook, "-e", json.dumps({"slipway_audit_names": ["inf_*", "slipway_*", "web_tour", "contacts"]})
+    )
+    lines = [line.strip() for line in output.splitlines()]
+    for words in (
+        "web_tour: its state is to upgrade: a run of Odoo did not end, or is still to come",
+        "inf_old: its version 17.0.1.0.0 is not one of Odoo 19.0",
+        "inf_nowhere: it is in no directory of the addons path; needed by inf_middle, inf_top",
+        f"contacts: {site.addons}/contacts is not used, {CORE}/contacts is",
+        "/srv/not-mounted",
+    ):
+        assert words in lines
+    assert any(line.startswith("inf_syntax: ") and "__manifest__.py:" in line for line in lines)
+    assert any(re.match(r"inf_syntax +inf_syntax +.*unreadable", line) for line in lines)
+
+
+def test_the_audit_refuses_names_of_no_module(run_playbook: Any, site: Any, faulty: dict[str, Any]) -> None:
+    output = audit(run_playbook, "-e", json.dumps({"slipway_audit_names": ["contcts", "inf_top"]}), fails=True)
+    words = "slipway_audit_names fits no module of main, inf_info: contcts. Give technical names"
+    assert words in " ".join(output.split())
+    # What fits in one of the instances will do, and so does a text with commas.
+    output = audit(run_playbook, "-e", "slipway_audit_names=inf_top,web")
+    assert re.search(r"Patterns that fit no module here:\n +inf_top\n", output)
 
 
 @pytest.mark.parametrize(

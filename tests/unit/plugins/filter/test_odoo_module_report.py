@@ -19,7 +19,12 @@ def test_formats():
     assert odoo_module_report([CRM]).startswith("NAME ")
     assert odoo_module_report([CRM], "csv").startswith("name,display_name,")
     assert json.loads(odoo_module_report({"main": [CRM]}, "json")) == {"main": [CRM]}
-    assert len(odoo_module_report([{**CRM, "path": "/p" * 99}], width=80).splitlines()[1]) == 80
+    assert json.loads(odoo_module_report({"main": {"modules": [CRM], "item": 1}}, "json"))["main"] == {"modules": [CRM]}
+    whole = {"database": "main", "modules": [CRM], "outdated": ["crm"], "item": 1}
+    assert "outdated" in odoo_module_report(whole).splitlines()[1]
+    # Two instances that are called so.
+    assert "\n\ndatabase\nNAME " in odoo_module_report({"modules": [CRM], "database": [CRM]})
+    assert len(odoo_module_report([{**CRM, "path": "/p" * 99}], width=90).splitlines()[1]) == 90
 
 
 @pytest.mark.parametrize("form", ["xml", "", None, "CSV"])
@@ -28,7 +33,10 @@ def test_another_format(form):
         odoo_module_report([CRM], form)
 
 
-@pytest.mark.parametrize("modules", [None, "crm", 1, ["crm"], [{"title": "x"}], {"main": CRM}, {"main": None}])
+@pytest.mark.parametrize(
+    "modules",
+    [None, "crm", 1, ["crm"], [{"title": "x"}], {"main": CRM}, {"main": None}, {"modules": "crm", "database": "main"}],
+)
 def test_another_input(modules):
-    with pytest.raises(AnsibleFilterError, match="expected the modules that odoo_module_info returns"):
+    with pytest.raises(AnsibleFilterError, match="expected what odoo_module_info returns, its modules"):
         odoo_module_report(modules)

@@ -65,7 +65,8 @@ def test_other_names_show_theirs(name):
         ({"wanted": {"a": 1}, "absent": ["a"]}, "more than one option: a"),
         ({"wanted": {"a": 1}, "secret": {"a": 1}}, "more than one option: a"),
         ({"wanted": {"a": None}}, "Parameter 'a' needs a text"),
-        ({"wanted": {"a": ""}}, "Parameter 'a' needs a text"),
+        ({"wanted": {"a": ""}}, "Parameter 'a' must not be empty; list it in `absent` to remove it"),
+        ({"wanted": {}, "secret": {"a": ""}}, "Parameter 'a' must not be empty"),
         ({"wanted": {"a": [1]}}, "Parameter 'a' needs a text"),
         (
             {"wanted": {}, "absent": ["database.uuid"]},

@@ -88,6 +88,12 @@ def composed(step: Step) -> list[Any]:
     ]
     if step.comment:
         statements.append(sql.SQL("COMMENT ON INDEX {} IS {}").format(index, sql.Literal(step.comment)))
+    for column, target in step.statistics:
+        alter = sql.SQL("ALTER INDEX {} ALTER COLUMN {} SET STATISTICS {}")
+        statements.append(alter.format(index, sql.Literal(column), sql.Literal(target)))
+    if step.clustered:
+        table = identifier(step.table.schema, step.table.name)
+        statements.append(sql.SQL("ALTER TABLE {} CLUSTER ON {}").format(table, identifier(step.index)))
     return statements
 
 
@@ -259,8 +265,10 @@ def _fail(
     where = f"Index {step.index!r} on {step.table}"
     details = {"failed_index": action.name, "done": done}
     if connection.closed:
+        # The server may have finished the statement, or left half of it.
         raise SlipwayError(
             f"{where}: the connection was lost while it was worked on. The next run repairs what that left",
+            changed=True,
             **details,
         ) from None
     if error.pgcode == _LOCK_NOT_AVAILABLE:
@@ -271,7 +279,8 @@ def _fail(
         reason = f"it cannot be unique, because rows have the same key. They are found with: {find_duplicates(step)}"
     else:
         reason = " ".join(((error.diag.message_primary if error.diag else "") or str(error)).split())
-    raise SlipwayError(f"{where}: {reason}. {_clean_up(connection, step)}", **details) from None
+    left, outcome = _clean_up(connection, step)
+    raise SlipwayError(f"{where}: {reason}. {outcome}", changed=bool(done) or left, **details) from None
 
 
 def find_duplicates(step: Step) -> str:
@@ -282,16 +291,24 @@ def find_duplicates(step: Step) -> str:
     return f"SELECT {keys}, count(*) FROM {step.table}{where} GROUP BY {keys} HAVING count(*) > 1"  # noqa: S608  for people to read
 
 
-def _clean_up(connection: Any, step: Step) -> str:
-    """Drop what a failed concurrent build left; say what came of it."""
+def _clean_up(connection: Any, step: Step) -> tuple[bool, str]:
+    """Drop what a failed concurrent build left; tell whether anything is left, and say what came of it."""
     if step.verb != CREATE or not step.concurrently:
-        return "The next run goes on from here"
-    query = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+        return False, "The next run goes on from here"
+    query = "SELECT indisready AND indisunique FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
     name = identifier(step.schema, step.index)
-    if not rows(connection, query, (name.as_string(connection),)):
-        return "No INVALID index was left"
+    found = rows(connection, query, (name.as_string(connection),))
+    if not found:
+        return False, "No INVALID index was left"
+    statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(name)
     try:
-        rows(connection, sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
+        rows(connection, statement)
     except SlipwayError as error:
-        return f"The INVALID index that the build left could not be dropped ({error}): the next run does it"
-    return "The INVALID index that the build left was dropped"
+        refuses = (
+            "Until then it still refuses rows with equal keys, though queries do not use it. " if found[0][0] else ""
+        )
+        return True, (
+            f"The INVALID index that the build left could not be dropped ({error}): the next run does it. {refuses}"
+            f"To do it sooner, once nobody uses the table: {statement.as_string(connection)}"
+        )
+    return False, "The INVALID index that the build left was dropped"

@@ -11,9 +11,10 @@ classes before anything happens.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 try:
@@ -123,13 +124,14 @@ def resolve(connection: Any, facts: Facts, wanted: Sequence[Wanted]) -> tuple[Ta
     """Find table and index of each wanted one, and its form as PostgreSQL writes it.
 
     :param wanted: present ones, in the order in which their tables were asked for.
-    :raises SlipwayError: PostgreSQL refuses some; with all reasons.
+    :raises SlipwayError: two are one, or PostgreSQL refuses some; with all reasons.
     """
     targets = []
     for item, oid in zip(wanted, facts.named):
         table = facts.tables[oid]
         found = facts.by_name.get((table.schema, item.name))
         targets.append(Target(item, table, item.form, found=found if found and found.table == table.oid else None))
+    _refuse_twice(targets)
     unclear = [
         number for number, target in enumerate(targets) if not target.found or not target.form.same(target.found.form)
     ]
@@ -139,6 +141,16 @@ def resolve(connection: Any, facts: Facts, wanted: Sequence[Wanted]) -> tuple[Ta
         form = forms.get(number)
         targets[number] = dataclasses.replace(targets[number], form=form or targets[number].form, by_text=form is None)
     return tuple(targets)
+
+
+def _refuse_twice(targets: Iterable[Target]) -> None:
+    """Whether two entries mean one index shows only when their tables are found."""
+    counts = collections.Counter((target.table.schema, target.wanted.name) for target in targets)
+    problems = [
+        f"{name!r}: is named twice in schema {schema!r}" for (schema, name), times in counts.items() if times > 1
+    ]
+    if problems:
+        raise SlipwayError(f"These indexes are not described well: {'; '.join(problems)}", problems=problems)
 
 
 def _ask(connection: Any, targets: Mapping[int, Target]) -> dict[int, IndexForm]:
@@ -224,6 +236,7 @@ def compare(
         report[kind].append(entry)
         if kind == "ok" and entry["name"] != target.wanted.name:
             accepted.add((entry["schema"], entry["name"]))
+    report["invalid"] += _broken(facts, targets)
     report["extra"] = _extra(facts, targets, accepted, name_prefix)
     report["in_order"] = not (report["missing"] or report["invalid"] or report["mismatched"])
     report["compared_by_text"] = [target.wanted.name for target in targets if target.by_text]
@@ -263,7 +276,37 @@ def invalid_reason(facts: Facts, index: Index) -> str:
         attached = {part.table for part in facts.indexes if part.parent == index.oid and part.healthy}
         lacking = [str(table) for table in facts.partitions(index.table) if table.oid not in attached]
         return f"no valid index is attached for {', '.join(lacking) or 'any partition'}"
-    return "a build was cut off or failed, queries do not use it"
+    reason = "a build was cut off or failed, queries do not use it"
+    return f"{reason}, and it still refuses rows with equal keys" if index.ready and index.form.unique else reason
+
+
+def _broken(facts: Facts, targets: Sequence[Target]) -> list[dict[str, Any]]:
+    """Indexes that nobody expects, on the tables of expected ones or their partitions, that are not whole.
+
+    Parts of one that is not whole either are left out.
+    """
+    expected = {(target.table.schema, target.wanted.name) for target in targets}
+    tables = {target.table.oid for target in targets}
+    broken = {index.oid: index for index in facts.indexes if not index.healthy and _within(facts, index.table, tables)}
+    return [
+        {
+            "name": index.name,
+            "schema": index.schema,
+            "table": facts.tables[index.table].name,
+            "reason": f"nobody expects it: {invalid_reason(facts, index)}",
+        }
+        for index in broken.values()
+        if (index.schema, index.name) not in expected
+        and index.parent not in broken
+        and not facts.may_be_under_way(index)
+    ]
+
+
+def _within(facts: Facts, table: int | None, tables: Set[int]) -> bool:
+    """Tell whether a table is one of some, or a partition of one."""
+    while table and table not in tables:
+        table = facts.tables[table].parent if table in facts.tables else None
+    return bool(table)
 
 
 def _extra(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form
     read_expression,
 )
 
+#: ``REINDEX CONCURRENTLY`` makes its index under such a name, and puts the old one aside under such a name.
+REINDEX_NAME = re.compile(r"(.+)(_cc(?:new|old)\d*)", re.DOTALL)
 _KINDS = {"v": "a view", "S": "a sequence", "f": "a foreign table", "c": "a type", "i": "an index", "I": "an index"}
 
 
@@ -49,7 +52,8 @@ class Index:
     """An index as it is. ``table`` and ``parent`` are oids; ``size`` is in bytes.
 
     ``constraint`` names the primary key, unique or exclusion constraint behind it, ``referenced_by`` the
-    foreign keys that rely on it. ``storage`` are its storage parameters.
+    foreign keys that rely on it. ``storage`` are its storage parameters, ``statistics`` the statistics targets of
+    its columns (-1 is the default) if it has expressions, ``clustered`` tells that ``CLUSTER`` goes by it.
     """
 
     oid: int
@@ -73,7 +77,9 @@ class Index:
     collations: tuple[str, ...] = ()
     storage: tuple[str, ...] = ()
     tablespace: str = ""
+    statistics: tuple[int, ...] = ()
     replica_identity: bool = False
+    clustered: bool = False
     comment: str = ""
     referenced_by: tuple[str, ...] = ()
 
@@ -157,6 +163,14 @@ class Facts:
         """The build of an index that is under way."""
         return next((build for build in self.builds if build.index == index.oid), None)
 
+    def may_be_under_way(self, index: Index) -> bool:
+        """Tell whether a build that runs now may own an index: a REINDEX owns two at a time and tells of one."""
+        return any(
+            build.index == index.oid
+            or (build.table == index.table and (not build.index or REINDEX_NAME.fullmatch(index.name) is not None))
+            for build in self.builds
+        )
+
 
 _FACTS = """
 WITH RECURSIVE named AS (
@@ -179,6 +193,11 @@ WITH RECURSIVE named AS (
     SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
                              JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition
                                                                  AND c.relkind IN ('r', 'p')
+), referring AS MATERIALIZED (
+    SELECT k.conindid AS index, array_agg(format('%%I on %%s', k.conname, k.conrelid::regclass)) AS keys
+      FROM pg_constraint k
+     WHERE k.contype = 'f' AND k.confrelid IN (SELECT oid FROM tree)
+     GROUP BY k.conindid
 ), me AS (
     SELECT oid FROM pg_roles WHERE rolname = current_user
 )
@@ -206,15 +225,17 @@ SELECT
             'parent', h.inhparent::bigint, 'parent_name', h.inhparent::regclass::text,
             'size', pg_relation_size(c.oid), 'scans', pg_stat_get_numscans(c.oid),
             'tuples_read', pg_stat_get_tuples_returned(c.oid),
-            'opclasses', ARRAY(SELECT p.opcname FROM unnest(i.indclass::oid[]) WITH ORDINALITY u (o, n)
-                                 JOIN pg_opclass p ON p.oid = u.o ORDER BY u.n),
-            'collations', ARRAY(SELECT coalesce(l.collname, '')
-                                  FROM unnest(i.indcollation::oid[]) WITH ORDINALITY u (o, n)
-                                  LEFT JOIN pg_collation l ON l.oid = u.o ORDER BY u.n),
+            'opclasses', ARRAY(SELECT (SELECT opcname FROM pg_opclass WHERE oid = u.o)
+                                 FROM unnest(i.indclass::oid[]) WITH ORDINALITY u (o, n) ORDER BY u.n),
+            'collations', ARRAY(SELECT coalesce((SELECT collname FROM pg_collation WHERE oid = u.o), '')
+                                  FROM unnest(i.indcollation::oid[]) WITH ORDINALITY u (o, n) ORDER BY u.n),
             'storage', c.reloptions, 'tablespace', s.spcname, 'replica_identity', i.indisreplident,
+            'clustered', i.indisclustered,
+            'statistics', CASE WHEN i.indexprs IS NOT NULL THEN
+                               ARRAY(SELECT coalesce(a.attstattarget, -1) FROM pg_attribute a
+                                      WHERE a.attrelid = c.oid ORDER BY a.attnum) END,
             'comment', obj_description(c.oid, 'pg_class'),
-            'referenced_by', ARRAY(SELECT format('%%I on %%s', f.conname, f.conrelid::regclass) FROM pg_constraint f
-                                    WHERE f.contype = 'f' AND f.conindid = c.oid))
+            'referenced_by', coalesce(f.keys, '{}'))
             ORDER BY n.nspname, c.relname)
      FROM tree t
      JOIN pg_index i ON i.indrelid = t.oid
@@ -222,6 +243,7 @@ SELECT
      JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT pg_get_indexdef(c.oid) AS definition) d
      LEFT JOIN pg_constraint k ON k.conindid = c.oid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+     LEFT JOIN referring f ON f.index = c.oid
      LEFT JOIN pg_inherits h ON h.inhrelid = c.oid
      LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
     WHERE d.definition IS NOT NULL),
@@ -319,12 +341,13 @@ def _index(row: Mapping[str, Any]) -> Index:
         "constraint": "",
         "constraint_type": "",
         "storage": (),
+        "statistics": (),
         "tablespace": "",
         "comment": "",
         "size": 0,
     }
     values = {key: empty[key] if value is None and key in empty else value for key, value in row.items()}
-    for key in ("opclasses", "collations", "storage", "referenced_by"):
+    for key in ("opclasses", "collations", "storage", "statistics", "referenced_by"):
         values[key] = tuple(values[key])
     return Index(**values, form=read_definition(row["definition"]))
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_check import Target, by_text_warning
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_facts import (
+    REINDEX_NAME,
     Facts,
     Index,
     Table,
@@ -42,7 +42,8 @@ class Step:
     """One statement, or for a swap one transaction.
 
     ``other`` is the index that is attached, or that takes the name; ``aside`` the name that the old one
-    gets. ``only`` leaves the partitions of a table out.
+    gets. ``only`` leaves the partitions of a table out. ``statistics`` are numbers of columns, each with its
+    statistics target.
     """
 
     verb: str
@@ -57,6 +58,8 @@ class Step:
     storage: tuple[str, ...] = ()
     tablespace: str = ""
     comment: str = ""
+    clustered: bool = False
+    statistics: tuple[tuple[int, int], ...] = ()
 
     @property
     def blocking(self) -> bool:
@@ -127,7 +130,7 @@ def old_name(name: str) -> str:
 
 def is_reindex_leftover(index: Index, name: str) -> bool:
     """Tell whether a ``REINDEX CONCURRENTLY`` of the named index left this one."""
-    match = re.fullmatch(r"(.+)(_cc(?:new|old)\d*)", index.name, re.DOTALL)
+    match = REINDEX_NAME.fullmatch(index.name)
     if index.valid or not match:
         return False
     kept = name.encode()[: NAME_BYTES - len(match[2].encode())].decode(errors="ignore")
@@ -148,7 +151,8 @@ def decide(
     :param unwanted: indexes to remove, each with its oid, or 0 where there is none.
     :raises SlipwayError: something may not or cannot be done; with all reasons.
     """
-    maker = _Maker(facts, replace=replace, concurrently=concurrently)
+    wanted_names = {(target.table.schema, target.wanted.name) for target in targets}
+    maker = _Maker(facts, wanted_names, replace=replace, concurrently=concurrently)
     actions: list[Action] = []
     equivalent: list[dict[str, Any]] = []
     accepted: list[str] = []
@@ -204,11 +208,13 @@ def _forbidden(facts: Facts, actions: Sequence[Action]) -> list[str]:
 class _Maker:
     """Makes actions out of facts, and collects what may not be done."""
 
-    def __init__(self, facts: Facts, *, replace: bool, concurrently: bool) -> None:
+    def __init__(self, facts: Facts, wanted: Set[tuple[str, str]], *, replace: bool, concurrently: bool) -> None:
         self.facts = facts
+        self.wanted = wanted
         self.replace = replace
         self.concurrently = concurrently
         self.problems: list[str] = []
+        self.dropped: set[int] = set()
 
     def present(self, target: Target) -> list[Action]:
         """Make an index be as wanted."""
@@ -231,6 +237,10 @@ class _Maker:
     def absent(self, wanted: Wanted, oid: int) -> list[Action]:
         """Remove an index and what is left of it."""
         index = self.facts.by_oid.get(oid)
+        meant = [(index.schema, index.name)] if index else [(wanted.schema or self.facts.schema, wanted.name)]
+        if not self.wanted.isdisjoint(meant):
+            self.problems.append(f"{wanted.name!r} is to be present and absent")
+            return []
         if index is None:
             if oid:
                 self.problems.append(f"{wanted.name!r} is no index, it is not removed")
@@ -243,8 +253,9 @@ class _Maker:
         if reason:
             self.problems.append(f"index {wanted.name!r} on {table} cannot be dropped: {reason}")
             return []
-        steps = self._drops([*self._leftovers(table, index.name), index])
-        return [Action("dropped", index.schema, index.name, table, tuple(steps), before=describe(table, index.form))]
+        steps = tuple(self._drops([*self._leftovers(table, index.name), index]))
+        before = describe(table, index.form)
+        return [Action("dropped", index.schema, index.name, table, steps, before=before)] if steps else []
 
     def _replace(self, target: Target, found: Index, leftovers: Sequence[Index]) -> list[Action]:
         name, table = target.wanted.name, target.table
@@ -275,6 +286,8 @@ class _Maker:
                 other=(table.schema, new_name(name)),
                 aside=old_name(name),
                 comment=found.comment,
+                clustered=found.clustered and target.form.method == found.form.method and not target.form.where,
+                statistics=_statistics(found, target.form),
             )
         )
         steps += self._drops([dataclasses.replace(found, name=old_name(name))])
@@ -298,10 +311,14 @@ class _Maker:
             for index in self.facts.on(table.oid)
             if index.schema == table.schema
             and not index.parent
+            and (index.schema, index.name) not in self.wanted
             and (index.name in (new_name(name), old_name(name)) or is_reindex_leftover(index, name))
         ]
 
     def _drops(self, indexes: Sequence[Index]) -> list[Step]:
+        # What a REINDEX left may be that of several indexes, as its name is cut off.
+        indexes = [index for index in indexes if index.oid not in self.dropped]
+        self.dropped.update(index.oid for index in indexes)
         return [
             Step(
                 DROP,
@@ -316,7 +333,7 @@ class _Maker:
     def _rebuild(self, target: Target, found: Index) -> list[Step]:
         """Make an INVALID index whole again."""
         if found.partitioned:
-            return self._build(target.table, found.name, target.form, begun=found)
+            return self._build(target.table, found.name, target.form, begun=found, like=found)
         if self._needed(found):
             return [self._reindex(found)]
         return [*self._drops([found]), *self._build(target.table, found.name, target.form, like=found)]
@@ -345,7 +362,8 @@ class _Maker:
 
         :param base: what the names of the partitions' indexes begin with; the name itself when not given.
         :param begun: the index where it is there already, and may lack partitions.
-        :param like: where storage parameters and tablespace come from.
+        :param like: where tablespace and, unless the method is another one, storage parameters come from. Those of
+            the partitions come from its parts.
         """
         steps = []
         if begun is None:
@@ -358,13 +376,13 @@ class _Maker:
                     form=form,
                     concurrently=self.concurrently and not table.partitioned,
                     only=table.partitioned,
-                    storage=like.storage if like else (),
+                    storage=like.storage if like and like.form.method == form.method else (),
                     tablespace=like.tablespace if like else "",
                 )
             )
         if table.partitioned:
             for part in self.facts.partitions(table.oid):
-                steps += self._part(part, (table.schema, name), form, base=base or name, whole=begun)
+                steps += self._part(part, (table.schema, name), form, base=base or name, whole=begun, like=like)
         if begun and not begun.healthy and not steps:
             # All parts are there and whole: attaching one once more makes PostgreSQL see that.
             parts = [index for index in self.facts.indexes if index.parent == begun.oid]
@@ -375,16 +393,24 @@ class _Maker:
         return Step(ATTACH, *parent, self.facts.tables[index.table], other=(index.schema, index.name))
 
     def _part(
-        self, part: Table, parent: tuple[str, str], form: IndexForm, *, base: str, whole: Index | None
+        self,
+        part: Table,
+        parent: tuple[str, str],
+        form: IndexForm,
+        *,
+        base: str,
+        whole: Index | None,
+        like: Index | None,
     ) -> list[Step]:
         """Give one partition its index, and attach it to that of the table."""
         here = self.facts.on(part.oid)
+        like = next((index for index in here if like and index.parent == like.oid), like)
         attached = next((index for index in here if whole and index.parent == whole.oid), None)
         if attached:
             if attached.healthy:
                 return []
             if attached.partitioned:
-                return self._build(part, attached.name, form, base=base, begun=attached)
+                return self._build(part, attached.name, form, base=base, begun=attached, like=like)
             return [self._reindex(attached), self._attach(parent, attached)]
         free = [index for index in here if not index.parent and not index.constraint and index.form.same(form)]
         steps: list[Step] = []
@@ -392,9 +418,9 @@ class _Maker:
         own = next((index for index in free if index.name == name), None)
         usable = next((index for index in free if index.healthy), own if own and own.partitioned else None)
         if usable is None:
-            steps = [*self._drops([own] if own else []), *self._build(part, name, form, base=base)]
+            steps = [*self._drops([own] if own else []), *self._build(part, name, form, base=base, like=like)]
         elif part.partitioned:
-            steps = self._build(part, usable.name, form, base=base, begun=usable)
+            steps = self._build(part, usable.name, form, base=base, begun=usable, like=like)
         child = (part.schema, usable.name if usable else name)
         return [*steps, Step(ATTACH, *parent, part, other=child)]
 
@@ -412,6 +438,18 @@ class _Maker:
         before = describe(target.table, found.form) + ("" if found.healthy else " (INVALID)") if found else ""
         after = describe(target.table, target.form if kind != "repaired" or not found else found.form)
         return Action(kind, target.table.schema, target.wanted.name, target.table, tuple(steps), before, after)
+
+
+def _statistics(found: Index, form: IndexForm) -> tuple[tuple[int, int], ...]:
+    """The statistics targets of an index for those expressions that another form has as well."""
+    targets = {
+        key.expression: target
+        for key, target in zip(found.form.keys, found.statistics)
+        if key.expression and target >= 0
+    }
+    return tuple(
+        (number, targets[key.expression]) for number, key in enumerate(form.keys, 1) if key.expression in targets
+    )
 
 
 def describe(table: Table, form: IndexForm) -> str:

@@ -18,7 +18,9 @@ description:
     CONCURRENTLY) left (C(_ccnew), C(_ccold)) is dropped.
   - An index of the right name with another definition is an error, reported before anything changes. With
     O(replace) the new one is built beside it as C(NAME_slipway_new), takes the name in one transaction, and
-    the old one is dropped. Storage parameters, tablespace and comment are kept.
+    the old one is dropped. Tablespace, comment, the mark that C(CLUSTER) goes by it and the statistics targets
+    of expressions are kept, storage parameters unless the method is another one. Of an INVALID index, and
+    of the parts of that of a partitioned table, only tablespace and storage parameters are.
   - A partitioned table gets its index without a lock on the whole. It is made for the table alone, then
     concurrently for each partition that has none of the same definition, and attached. Sub-partitions are
     included. Partitions that are made later get theirs from PostgreSQL.
@@ -123,6 +125,9 @@ options:
       - Seconds that a statement waits for each lock. V(0) waits without limit.
       - A concurrent build waits for each older transaction this way, without holding anybody up. Raise it
         where long transactions are usual. The error names who was waited for.
+      - The INVALID index that such a build leaves is dropped at once if nobody else uses the table. If somebody
+        does for longer than this, it stays until the next run. The error says so, and when it is a unique one
+        that refuses rows with equal keys meanwhile.
       - A statement that makes the queries of others queue behind it asks for its lock in tries of 2 seconds,
         until this time has passed. Such are builds and drops without O(concurrently), and parts of the work
         on partitioned tables.
@@ -298,7 +303,8 @@ failed_index:
   type: str
   sample: idx_po_status
 done:
-  description: Statements that were run before one failed.
+  description: Statements that were run before one failed. The result is C(changed) if there are any, and if the
+    failed one left something.
   returned: on failure of a statement
   type: list
   elements: str
@@ -432,7 +438,9 @@ def apply(module: AnsibleModule, server: Server, wanted: tuple[Wanted, ...]) -> 
         left = look(server, wanted, params, read(server, wanted))
         if left.changed:
             names = ", ".join(dict.fromkeys(action.name for action in left.actions))
-            raise SlipwayError(f"Afterwards these indexes are still not as wanted: {names}", statements=texts)
+            raise SlipwayError(
+                f"Afterwards these indexes are still not as wanted: {names}", changed=True, statements=texts
+            )
         return plan, reports, texts
 
 

@@ -15,7 +15,8 @@ description:
     and foreign keys without an index.
   - With O(expected) it compares definition and validity, not only names. An index that a failed C(CREATE
     INDEX CONCURRENTLY) left behind is reported as invalid, one of the right name on other columns as
-    mismatched.
+    mismatched. On the tables of expected indexes and their partitions, any index that is invalid counts, expected
+    or not. It takes up space, every change of a row may be written to it, and a unique one may refuse rows.
   - Definitions compare by meaning. Case, quotes, spaces, brackets, casts that PostgreSQL adds, and defaults
     make no difference, so V(lower(name\)) is the same as C(lower((name)::text)). What cannot be compared as
     text is normalised by the server, on empty temporary tables in a transaction that is rolled back. The real
@@ -331,7 +332,9 @@ missing:
       type: str
       sample: another relation of this schema has the name
 invalid:
-  description: Expected indexes of the right definition that queries do not use, with the C(reason).
+  description: Indexes that queries do not use, with the C(reason). The expected ones of the right definition; and
+    all others on the tables of expected ones and their partitions, whoever's they are, unless a build that runs now
+    may own them. O(name_prefix) leaves none of them out.
   returned: with O(expected)
   type: list
   elements: dict

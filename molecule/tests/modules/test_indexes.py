@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -31,40 +32,99 @@ SELECT n % 50, (ARRAY['pending', 'done'])[1 + n % 2], now() - n * interval '1 ho
 """
 
 
+NAMES = "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = '{}'::regclass ORDER BY 1::text"
+VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = '{}'::regclass"
+
+
+def put(indexes, *, check=False, fails=False, **options):
+    """A task: postgresql_index."""
+    return _task("slipway.odoo.postgresql_index", {"indexes": indexes, **options}, check=check, fails=fails)
+
+
+def look(**options):
+    """A task: postgresql_index_info."""
+    return _task("slipway.odoo.postgresql_index_info", options)
+
+
+def ask(query, *, role=OWNER, fails=False):
+    """A task: a statement, which does not stand in a transaction."""
+    words = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-F", "|"]
+    words += ["-c", f'SET ROLE "{role}"'] if role else []
+    return _task("ansible.builtin.command", {"argv": [*words, "-c", query], "chdir": "/"}, fails=fails)
+
+
+def _task(module, options, *, check=False, fails=False):
+    return {module: options, "check_mode": check, "ignore_errors": fails}
+
+
 class Database:
     """The database of these tests: modules log in as the owner of its tables, by the instance's configuration."""
 
     def __init__(self, instance):
         self.instance = instance
 
+    def run(self, *tasks):
+        """Run tasks one after the other in one play, as starting Ansible takes longer than they do.
+
+        :returns: of a module its result, of a statement its rows, or if it failed its error.
+        """
+        tasks = [self._addressed(task) for task in tasks]
+        command = [ROOT / ".venv/bin/ansible-playbook", "-i", INVENTORY, "--diff"]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as book:
+            json.dump([{"hosts": "box1", "gather_facts": False, "become": True, "tasks": tasks}], book)
+            book.flush()
+            done = subprocess.run(
+                [*command, book.name],
+                cwd=ROOT,
+                env=environment,
+                text=True,
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+        document, _end = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("{\n"))
+        results = [task["hosts"]["box1"] for task in document["plays"][0]["tasks"]]
+        for task, result in zip(tasks, results, strict=False):
+            verdict = "succeeded" if task["ignore_errors"] else "failed"
+            assert result.get("failed", False) is task["ignore_errors"], f"{task} {verdict}: {result}"
+        return [self._answer(result) for result in results]
+
+    def _addressed(self, task):
+        """With the address of this database, unless a task has one."""
+        (module, options), *_rest = task.items()
+        if module == "ansible.builtin.command":
+            return {**task, module: {**options, "argv": [*options["argv"], self.instance.name]}}
+        return {**task, module: options if "login_db" in options else {"config": self.instance.config, **options}}
+
+    def _answer(self, result):
+        if "cmd" not in result:
+            return result
+        return [line.split("|") for line in result["stdout_lines"]] if result["rc"] == 0 else result["stderr"]
+
     def sql(self, query, *, role=OWNER):
+        """Statements in one transaction."""
         return self.instance.sql(f'SET ROLE "{role}"; {query}' if role else query)
 
-    def loose(self, query, *, fails=False):
-        """Run a statement that must not stand in a transaction."""
-        command = "cd /; runuser -u postgres -- psql -XAtq -d %s -c %s -c %s"
-        done = self.instance.host.run(command, self.instance.name, f'SET ROLE "{OWNER}"', query)
-        assert (done.rc != 0) is fails, done.stderr
-        return done.stderr
-
     def put(self, indexes, **options):
-        return self.instance.call("postgresql_index", indexes=indexes, **options)
+        return self.run(put(indexes, **options))[0]
 
     def look(self, **options):
-        return self.instance.call("postgresql_index_info", **options)
+        return self.run(look(**options))[0]
 
     def names(self, table):
-        query = f"SELECT indexrelid::regclass FROM pg_index WHERE indrelid = '{table}'::regclass ORDER BY 1::text"
-        return sorted(row[0].strip('"') for row in self.sql(query))
-
-    def oid(self, name):
-        return self.sql(f"SELECT '{name}'::regclass::oid")[0][0]
+        return sorted(row[0].strip('"') for row in self.sql(NAMES.format(table)))
 
     def definition(self, name):
         return self.sql(f"SELECT pg_get_indexdef('{name}'::regclass)")[0][0].split(" USING ")[1]
 
     def valid(self, name):
-        return self.sql(f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{name}'::regclass") == [["t"]]
+        return self.sql(VALID.format(name)) == [["t"]]
 
     @contextlib.contextmanager
     def held(self, statement):
@@ -121,17 +181,22 @@ def table(database, request):
         f"CREATE TABLE {name} (id serial PRIMARY KEY, name varchar, state varchar, amount int, created date);"
         f"INSERT INTO {name} (name, state, amount) SELECT 'name' || n / 2, 'draft', n FROM generate_series(2, 201) n"
     )
-    yield name
-    database.sql(f"DROP TABLE {name} CASCADE")
-
-
-def failure(call, *arguments, **options):
-    return call(*arguments, fails=True, **options)["msg"]
+    return name
 
 
 def test_five_indexes_of_the_migration_are_made_once_and_taken_back(database):
     database.sql('CREATE INDEX "idxXpoXother" ON purchase_orders (reference)')
-    before = database.look(expected=FIVE, name_prefix="idx_po_")
+    names = [{"name": entry["name"]} for entry in FIVE]
+    before, planned, still, done, again, after, gone, again_gone = database.run(
+        look(expected=FIVE, name_prefix="idx_po_"),
+        put(FIVE, check=True),
+        ask(NAMES.format("purchase_orders")),
+        put(FIVE),
+        put(FIVE),
+        look(expected=FIVE, name_prefix="idx_po_"),
+        put(names, state="absent"),
+        put(names, state="absent"),
+    )
     assert [entry["name"] for entry in before["missing"]] == [entry["name"] for entry in FIVE]
     assert not before["in_order"]
     assert [key["columns"] for key in before["foreign_keys_without_index"]] == [
@@ -139,29 +204,25 @@ def test_five_indexes_of_the_migration_are_made_once_and_taken_back(database):
         ["seller_company_id"],
     ]
 
-    planned = database.put(FIVE, check=True)
     assert len(planned["statements"]) == 5
     assert planned["statements"][3] == (
         'CREATE INDEX CONCURRENTLY "idx_po_status" ON "public"."purchase_orders" USING "btree" ("status")'
     )
-    assert not any(name.startswith("idx_po") for name in database.names("purchase_orders"))
+    assert not any(name.startswith("idx_po") for (name,) in still)
 
-    done = database.put(FIVE)
     assert done["statements"] == planned["statements"]
     assert done["diff"] == planned["diff"]
     assert done["created"] == [entry["name"] for entry in FIVE]
-    assert not database.put(FIVE)["changed"]
+    assert not again["changed"]
 
-    after = database.look(expected=FIVE, name_prefix="idx_po_")
     assert after["in_order"]
     assert not after["foreign_keys_without_index"]
     # E22: the underscores of idx_po_ are no wildcards.
     assert sorted(index["name"] for index in after["indexes"]) == sorted(entry["name"] for entry in FIVE)
     assert not after["extra"]
 
-    names = [{"name": entry["name"]} for entry in FIVE]
-    assert database.put(names, state="absent")["dropped"] == [entry["name"] for entry in FIVE]
-    assert not database.put(names, state="absent")["changed"]
+    assert gone["dropped"] == [entry["name"] for entry in FIVE]
+    assert not again_gone["changed"]
 
 
 def test_definitions_compare_by_meaning(database, table):
@@ -186,67 +247,102 @@ def test_definitions_compare_by_meaning(database, table):
         {"name": "ix_unique", "columns": ["id"], "unique": True, "nulls_not_distinct": True},
     ]
     expected = [{"table": f"public.{table}", **entry} for entry in expected]
-    report = database.look(expected=expected)
+    good = [entry for entry in expected if entry["name"] != "ix_pattern"]
+    report, fewer, same = database.run(look(expected=expected), look(expected=expected[1:]), put(good))
     # Two operator classes of other names are other ones, whatever they do.
     assert [entry["name"] for entry in report["mismatched"]] == ["ix_pattern"]
     assert [entry["name"] for entry in report["ok"]] == ["ix_expression", "ix_partial", "ix_trigram", "ix_unique"]
     assert report["extra"] == []
-    assert [index["name"] for index in database.look(expected=expected[1:])["extra"]] == ["ix_expression"]
-    assert not database.put([entry for entry in expected if entry["name"] != "ix_pattern"])["changed"]
+    assert [index["name"] for index in fewer["extra"]] == ["ix_expression"]
+    assert not same["changed"]
 
 
 def test_each_difference_is_named(database, table):
     database.sql(f"CREATE INDEX ix_differs ON {table} (name) INCLUDE (amount) WHERE state = 'draft'")
     wanted = {"name": "ix_differs", "table": table, "columns": ["state", "name DESC"], "unique": True, "method": "hash"}
     wanted = {**wanted, "method": "btree", "where": "state <> 'draft'"}
-    (entry,) = database.look(expected=[wanted])["mismatched"]
+    report, refused = database.run(look(expected=[wanted]), put([wanted], fails=True))
+    (entry,) = report["mismatched"]
     assert {item["aspect"]: (item["expected"], item["actual"]) for item in entry["differences"]} == {
         "columns": (["state", "name DESC"], ["name"]),
         "unique": (True, False),
         "where": ("(state)::text <> 'draft'::text", "(state)::text = 'draft'::text"),
         "include": ([], ["amount"]),
     }
-    message = failure(database.put, [wanted])
-    assert "columns (name) instead of (state, name DESC)" in message
-    assert "replace: true" in message
+    assert "columns (name) instead of (state, name DESC)" in refused["msg"]
+    assert "replace: true" in refused["msg"]
+    assert not refused["changed"]
 
 
 def test_failed_concurrent_unique_build(database, table):
     wanted = [{"name": "ix_twice", "table": table, "columns": ["name"], "unique": True}]
-    assert "could not create unique index" in database.loose(
-        f"CREATE UNIQUE INDEX CONCURRENTLY ix_twice ON {table} (name)", fails=True
+    other = [{"name": "ix_other", "table": table, "columns": ["amount"]}]
+    leave = f"CREATE UNIQUE INDEX CONCURRENTLY ix_twice ON {table} (name)"
+    error, report, beside, planned, failed, left, _error, _rows, mended, valid, again = database.run(
+        ask(leave, fails=True),
+        look(expected=wanted),
+        look(expected=[{"name": f"{table}_pkey", "table": table, "columns": ["id"], "unique": True}], name_prefix="x"),
+        put(wanted, check=True),
+        put([*other, *wanted], fails=True),
+        ask(NAMES.format(table)),
+        ask(leave, fails=True),
+        ask(f"DELETE FROM {table} WHERE id % 2 = 0"),
+        put(wanted),
+        ask(VALID.format("ix_twice")),
+        put(wanted),
     )
-    report = database.look(expected=wanted)
+    assert "could not create unique index" in error
     assert [entry["name"] for entry in report["invalid"]] == ["ix_twice"]
     assert not report["in_order"]
-    planned = database.put(wanted, check=True)
+    # It is not well with a table that has it, whatever is expected of that table.
+    assert [entry["name"] for entry in beside["ok"]] == [f"{table}_pkey"]
+    (entry,) = beside["invalid"]
+    assert (entry["name"], entry["table"], beside["in_order"]) == ("ix_twice", table, False)
+    assert entry["reason"].startswith("nobody expects it: a build was cut off or failed")
+
     assert planned["rebuilt"] == ["ix_twice"]
     assert planned["statements"][0] == 'DROP INDEX CONCURRENTLY "public"."ix_twice"'
+    assert "rows have the same key" in failed["msg"]
+    assert f"SELECT name, count(*) FROM public.{table} GROUP BY name HAVING count(*) > 1" in failed["msg"]
+    assert "INVALID index that the build left was dropped" in failed["msg"]
+    assert "name1" not in json.dumps(failed), "a value of somebody's row is told"
+    # What came before it stays, and is told.
+    assert (failed["changed"], len(failed["done"])) == (True, 2)
+    assert sorted(left) == sorted([["ix_other"], [f"{table}_pkey"]])
 
-    result = database.put(wanted, fails=True)
-    assert "rows have the same key" in result["msg"]
-    assert f"SELECT name, count(*) FROM public.{table} GROUP BY name HAVING count(*) > 1" in result["msg"]
-    assert "INVALID index that the build left was dropped" in result["msg"]
-    assert "name1" not in json.dumps(result), "a value of somebody's row is told"
-    assert "ix_twice" not in database.names(table)
-
-    database.loose(f"CREATE UNIQUE INDEX CONCURRENTLY ix_twice ON {table} (name)", fails=True)
-    database.sql(f"DELETE FROM {table} WHERE id % 2 = 0")
-    assert database.put(wanted)["rebuilt"] == ["ix_twice"]
-    assert database.valid("ix_twice")
-    assert not database.put(wanted)["changed"]
+    assert mended["rebuilt"] == ["ix_twice"]
+    assert valid == [["t"]]
+    assert not again["changed"]
 
 
 def test_replacing(database, table):
     database.sql(
         f"CREATE INDEX ix_changes ON {table} (name) WITH (fillfactor = 70);"
-        "COMMENT ON INDEX ix_changes IS 'for the report'"
+        "COMMENT ON INDEX ix_changes IS 'for the report';"
+        f"CREATE INDEX ix_method ON {table} USING gin (name gin_trgm_ops) WITH (fastupdate = off);"
+        f"CREATE INDEX ix_marked ON {table} (lower(name));"
+        f"ALTER INDEX ix_marked ALTER COLUMN 1 SET STATISTICS 500; ALTER TABLE {table} CLUSTER ON ix_marked"
     )
     wanted = [{"name": "ix_changes", "table": table, "columns": ["state", "lower(name)"]}]
-    failure(database.put, wanted)
-    planned = database.put(wanted, replace=True, check=True)
-    assert database.definition("ix_changes").startswith("btree (name)")
-    done = database.put(wanted, replace=True)
+    others = [
+        {"name": "ix_method", "table": table, "columns": ["name"]},
+        {"name": "ix_marked", "table": table, "columns": ["state", "lower(name)"]},
+    ]
+    _refused, planned, kept, done, comment, again, rest, rest_again, marks = database.run(
+        put(wanted, fails=True),
+        put(wanted, replace=True, check=True),
+        ask("SELECT pg_get_indexdef('ix_changes'::regclass)"),
+        put(wanted, replace=True),
+        ask("SELECT obj_description('ix_changes'::regclass)"),
+        put(wanted, replace=True),
+        put(others, replace=True),
+        put([*wanted, *others]),
+        ask(
+            "SELECT attstattarget, indisclustered FROM pg_attribute JOIN pg_index ON attrelid = indexrelid "
+            "WHERE attrelid = 'ix_marked'::regclass AND attnum = 2"
+        ),
+    )
+    assert kept[0][0].endswith("USING btree (name) WITH (fillfactor='70')")
     assert done["statements"] == planned["statements"]
     assert [text.split('"')[0].strip() for text in done["statements"]] == [
         *("CREATE INDEX CONCURRENTLY", "BEGIN", "ALTER INDEX", "ALTER INDEX", "COMMENT ON INDEX", "COMMIT"),
@@ -254,9 +350,13 @@ def test_replacing(database, table):
     ]
     assert done["diff"]["before"] == {"public.ix_changes": f"INDEX ON public.{table} USING btree (name)"}
     assert database.definition("ix_changes") == "btree (state, lower((name)::text)) WITH (fillfactor='70')"
-    assert database.sql("SELECT obj_description('ix_changes'::regclass)") == [["for the report"]]
-    assert database.names(table) == sorted(["ix_changes", f"{table}_pkey"])
-    assert not database.put(wanted, replace=True)["changed"]
+    assert comment == [["for the report"]]
+    assert not again["changed"]
+    # Storage parameters of one method are none of another.
+    assert (rest["replaced"], rest_again["changed"]) == (["ix_method", "ix_marked"], False)
+    assert database.definition("ix_method") == "btree (name)"
+    assert marks == [["500", "t"]]
+    assert database.names(table) == sorted(["ix_changes", "ix_marked", "ix_method", f"{table}_pkey"])
 
 
 #: What a replacement that was cut off leaves of an index on (name) that shall be on (state), and what is to do then.
@@ -275,21 +375,19 @@ def test_interrupted_replacement_is_finished(database, table):
     cut_off = "UPDATE pg_index SET indisvalid = false WHERE indexrelid IN ('{}'::regclass, '{}'::regclass)"
     database.sql(cut_off.format("ix_c_slipway_new", "ix_e_ccnew"), role="")
     wanted = [{"name": name, "table": table, "columns": ["state"]} for name in CUT_OFF]
-    done = database.put(wanted, replace=True)
+    done, again = database.run(put(wanted, replace=True), put(wanted))
     assert done["repaired"] == ["ix_d"]
     verbs = [text.split()[0] for text in done["statements"] if text not in ("BEGIN", "COMMIT")]
     assert " ".join(verbs) == " ".join(statements for _left, statements in CUT_OFF.values())
     assert database.names(table) == sorted([*CUT_OFF, f"{table}_pkey"])
     assert {database.definition(name) for name in CUT_OFF} == {"btree (state)"}
-    assert not database.put(wanted)["changed"]
+    assert not again["changed"]
 
 
 def test_remains_of_a_reindex_are_removed(database, table):
     """A REINDEX CONCURRENTLY that is cut off leaves an INVALID index beside the whole one."""
     database.sql(f"CREATE INDEX ix_again ON {table} (name)")
     with database.held(f"INSERT INTO {table} (name) VALUES ('x')"):
-        error = database.loose("SET lock_timeout = '300ms'; REINDEX INDEX CONCURRENTLY ix_again", fails=True)
-        assert "transaction block" in error
         error = database.instance.host.run(
             "cd /; PGOPTIONS='-c lock_timeout=300ms' runuser -w PGOPTIONS -u postgres -- "
             "psql -d %s -c 'REINDEX INDEX CONCURRENTLY ix_again'",
@@ -298,7 +396,10 @@ def test_remains_of_a_reindex_are_removed(database, table):
         assert "lock timeout" in error
     assert "ix_again_ccnew" in database.names(table)
     wanted = [{"name": "ix_again", "table": table, "columns": ["name"]}]
-    assert database.put(wanted)["repaired"] == ["ix_again"]
+    before, done, after = database.run(look(expected=wanted), put(wanted), look(expected=wanted))
+    assert ([entry["name"] for entry in before["invalid"]], before["in_order"]) == (["ix_again_ccnew"], False)
+    assert done["repaired"] == ["ix_again"]
+    assert after["in_order"]
     assert database.names(table) == sorted(["ix_again", f"{table}_pkey"])
 
 
@@ -309,18 +410,24 @@ def test_a_killed_run_is_made_good(database, table):
         begun = database.put_detached(wanted)
         database.wait(building)
         database.kill_detached(begun)
-        report = database.look(expected=wanted)
+        whole = [{"name": f"{table}_pkey", "table": table, "columns": ["id"], "unique": True}]
+        report, beside, planned, refused, _terminated = database.run(
+            look(expected=wanted),
+            look(expected=whole),
+            put(wanted, check=True),
+            put(wanted, wait=1, fails=True),
+            ask(f"SELECT pg_terminate_backend(pid) FROM ({building}) b", role=""),
+        )
         assert "is building it now" in report["invalid"][0]["reason"]
+        assert beside["in_order"], "what somebody builds now is not broken"
         # The server goes on without us: nothing to do but wait, and that is what check mode says.
-        planned = database.put(wanted, check=True)
         assert planned["waiting"] == ["ix_killed"]
         assert not planned["statements"]
-        assert "were not after 1 s" in failure(database.put, wanted, wait=1)
-        database.sql(f"SELECT pg_terminate_backend(pid) FROM ({building}) b", role="")
-    assert not database.valid("ix_killed")
-    done = database.put(wanted)
+        assert "were not after 1 s" in refused["msg"]
+    invalid, done, valid = database.run(ask(VALID.format("ix_killed")), put(wanted), ask(VALID.format("ix_killed")))
+    assert invalid == [["f"]]
     assert done["rebuilt"] == ["ix_killed"]
-    assert database.valid("ix_killed")
+    assert valid == [["t"]]
 
 
 def test_a_build_that_outlives_its_run_is_waited_for(database, table):
@@ -342,12 +449,26 @@ def test_a_build_that_outlives_its_run_is_waited_for(database, table):
 def test_long_wait_is_followed_in_the_journal_and_ends_clearly(database, table):
     wanted = [{"name": "ix_slow", "table": table, "columns": ["name"]}]
     with database.held(f"INSERT INTO {table} (name) VALUES ('x')"):
-        message = failure(database.put, wanted, lock_timeout=3, progress_interval=1)
-    assert "no lock within 3 s, it waited for backend" in message
+        message = database.put(wanted, lock_timeout=2, progress_interval=1, fails=True)["msg"]
+    assert "no lock within 2 s, it waited for backend" in message
     assert "ix_holder" in message
     lines = database.instance.run("journalctl -t ansible-slipway.odoo.postgresql_index -o cat --since -1min")
     assert f"create index ix_slow on public.{table}: waiting for writers before build" in lines
-    assert database.put(wanted)["changed"]
+    unique = [{"name": "ix_refuses", "table": table, "columns": ["amount"], "unique": True}]
+    with database.held(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM {table}"):
+        failed, again, report = database.run(
+            put(unique, lock_timeout=1, fails=True),
+            ask(f"INSERT INTO {table} (amount) VALUES (7)", fails=True),
+            look(expected=wanted),
+        )
+    assert "Until then it still refuses rows with equal keys" in failed["msg"]
+    assert (failed["changed"], failed["done"]) == (True, [])
+    assert "ix_refuses" in again
+    reasons = {entry["name"]: entry["reason"] for entry in report["invalid"]}
+    assert "it still refuses rows with equal keys" in reasons["ix_refuses"]
+    # The first one could not be dropped either, while somebody wrote.
+    assert reasons["ix_slow"] == "a build was cut off or failed, queries do not use it"
+    assert database.put([*wanted, *unique])["rebuilt"] == ["ix_slow", "ix_refuses"]
     assert database.valid("ix_slow")
 
 
@@ -360,39 +481,46 @@ def test_partitioned_table(database):
         CREATE TABLE ix_parts_2026_eu PARTITION OF ix_parts_2026 FOR VALUES IN ('eu');
         CREATE INDEX ix_own ON ix_parts_2025 (note, lower(region))""")
     wanted = [{"name": "ix_parts_note", "table": "ix_parts", "columns": ["note", "LOWER(region)"]}]
-    refused = failure(database.put, [{**wanted[0], "unique": True, "columns": ["note"]}], check=True)
-    assert "unique constraint on partitioned table" in refused
-
-    planned = database.put(wanted, check=True)
-    done = database.put(wanted)
+    refused, planned, done, report, again, _rows, part_made, _rows, differs, replaced, again_replaced = database.run(
+        put([{**wanted[0], "unique": True, "columns": ["note"]}], check=True, fails=True),
+        put(wanted, check=True),
+        put(wanted),
+        look(expected=wanted, tables=["ix_parts"]),
+        put(wanted),
+        # A table that becomes a partition gets its index from PostgreSQL.
+        ask("CREATE TABLE ix_parts_2027 PARTITION OF ix_parts FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')"),
+        put(wanted),
+        ask("ALTER INDEX ix_own SET (fillfactor = 60)"),
+        put([{**wanted[0], "columns": ["note", "day"]}], fails=True),
+        put([{**wanted[0], "columns": ["note", "day"]}], replace=True),
+        put([{**wanted[0], "columns": ["note", "day"]}]),
+    )
+    assert "unique constraint on partitioned table" in refused["msg"]
     assert done["statements"] == planned["statements"]
     (built,) = (text for text in done["statements"] if "CONCURRENTLY" in text)
     assert built.startswith(
         'CREATE INDEX CONCURRENTLY "ix_parts_note_ix_parts_2026_eu" ON "public"."ix_parts_2026_eu" USING "btree" ('
     )
-    report = database.look(expected=wanted, tables=["ix_parts"])
     assert report["in_order"]
     facts = {index["name"]: index for index in report["indexes"]}
     assert facts["ix_parts_note"]["partitioned"]
     assert facts["ix_own"]["parent"] == "ix_parts_note"
     assert facts["ix_parts_note"]["size"] >= facts["ix_own"]["size"] > 0
-    assert not database.put(wanted)["changed"]
+    assert not again["changed"]
+    assert not part_made["changed"]
 
-    # A table that becomes a partition gets its index from PostgreSQL.
-    database.sql("CREATE TABLE ix_parts_2027 PARTITION OF ix_parts FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')")
-    assert not database.put(wanted)["changed"]
-
-    changed = [{**wanted[0], "columns": ["note", "day"]}]
-    failure(database.put, changed)
-    done = database.put(changed, replace=True)
-    assert done["replaced"] == ["ix_parts_note"]
+    assert "is another one" in differs["msg"]
+    assert replaced["replaced"] == ["ix_parts_note"]
+    assert not again_replaced["changed"]
     assert database.valid("ix_parts_note")
-    assert len(database.names("ix_parts_2025")) == 1
-    assert not database.put(changed)["changed"]
+    (name,) = database.names("ix_parts_2025")
+    assert database.definition(name) == "btree (note, day) WITH (fillfactor='60')"
 
-    refused = failure(database.put, [{"name": database.names("ix_parts_2025")[0]}], state="absent")
-    assert "it is part of 'ix_parts_note'" in refused
-    gone = database.put([{"name": "ix_parts_note", "table": "ix_parts"}], state="absent")
+    refused, gone = database.run(
+        put([{"name": name}], state="absent", fails=True),
+        put([{"name": "ix_parts_note", "table": "ix_parts"}], state="absent"),
+    )
+    assert "it is part of 'ix_parts_note'" in refused["msg"]
     assert gone["statements"] == ['DROP INDEX "public"."ix_parts_note"']
     assert database.names("ix_parts_2026_eu") == []
     database.sql("DROP TABLE ix_parts")
@@ -409,15 +537,16 @@ def test_interrupted_build_on_a_partitioned_table(database):
         ALTER INDEX ix_cut_id ATTACH PARTITION ix_cut_id_ix_cut_1;
         CREATE INDEX ix_cut_id_ix_cut_2 ON ix_cut_2 (id)""")
     database.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_cut_id_ix_cut_2'::regclass", role="")
-    first = database.oid("ix_cut_id_ix_cut_1")
+    oid = "SELECT 'ix_cut_id_ix_cut_1'::regclass::oid"
     wanted = [{"name": "ix_cut_id", "table": "ix_cut", "columns": ["id"]}]
-    (entry,) = database.look(expected=wanted)["invalid"]
-    assert entry["reason"] == "no valid index is attached for public.ix_cut_2, public.ix_cut_3"
-    done = database.put(wanted)
+    first, report, done, last = database.run(ask(oid), look(expected=wanted), put(wanted), ask(oid))
+    (whole, part) = report["invalid"]
+    assert whole["reason"] == "no valid index is attached for public.ix_cut_2, public.ix_cut_3"
+    assert (part["name"], part["table"]) == ("ix_cut_id_ix_cut_2", "ix_cut_2")
     assert [text.split()[0] for text in done["statements"]] == ["DROP", "CREATE", "ALTER", "CREATE", "ALTER"]
     assert done["rebuilt"] == ["ix_cut_id"]
     assert database.valid("ix_cut_id")
-    assert database.oid("ix_cut_id_ix_cut_1") == first
+    assert last == first
     database.sql("DROP TABLE ix_cut")
 
 
@@ -429,15 +558,24 @@ def test_others_that_do_the_same_work(database, table):
         "columns": ["model", "res_id"],
         "where": "model = 'project.task'",
     }
-    (entry,) = database.look(expected=[wanted])["missing"]
-    assert entry["covered_by"]
-    database.sql(
-        f"CREATE INDEX ix_one ON {table} (name); CREATE INDEX ix_two ON {table} (name);"
-        f"CREATE INDEX ix_longer ON {table} (name, state)"
+    third = [{"name": "ix_three", "table": table, "columns": ["name"]}]
+    message, _rows, _used, facts, missing, in_stead, accepted, planned = database.run(
+        look(expected=[wanted]),
+        ask(
+            f"CREATE INDEX ix_one ON {table} (name); CREATE INDEX ix_two ON {table} (name);"
+            f"CREATE INDEX ix_longer ON {table} (name, state)"
+        ),
+        # DB-13, E20: how often each index is used.
+        ask(f"SET enable_seqscan = off; SELECT amount FROM {table} WHERE id = 7"),
+        look(tables=[table]),
+        look(expected=third),
+        look(expected=third, accept_equivalent=True),
+        put(third, accept_equivalent=True),
+        put(third, check=True),
     )
-    # DB-13, E20: how often each index is used.
-    database.loose(f"SET enable_seqscan = off; SELECT amount FROM {table} WHERE id = 7")
-    facts = {index["name"]: index for index in database.look(tables=[table])["indexes"]}
+    (entry,) = message["missing"]
+    assert entry["covered_by"]
+    facts = {index["name"]: index for index in facts["indexes"]}
     used = facts[f"{table}_pkey"]
     assert (used["scans"], used["tuples_read"], used["constraint"]) == (1, 1, f"{table}_pkey")
     assert (facts["ix_one"]["scans"], facts["ix_one"]["size"] > 0) == (0, True)
@@ -445,17 +583,9 @@ def test_others_that_do_the_same_work(database, table):
     assert facts["ix_two"]["prefix_of"] == ["ix_longer"]
     assert facts["ix_longer"]["duplicate_of"] == facts["ix_longer"]["prefix_of"] == []
 
-    third = [{"name": "ix_three", "table": table, "columns": ["name"]}]
-    assert database.look(expected=third)["missing"][0]["equivalent"] == ["ix_one", "ix_two"]
-    assert database.look(expected=third, accept_equivalent=True)["ok"][0] == {
-        "name": "ix_one",
-        "schema": "public",
-        "table": table,
-        "instead_of": "ix_three",
-    }
-    accepted = database.put(third, accept_equivalent=True)
+    assert missing["missing"][0]["equivalent"] == ["ix_one", "ix_two"]
+    assert in_stead["ok"][0] == {"name": "ix_one", "schema": "public", "table": table, "instead_of": "ix_three"}
     assert (accepted["changed"], accepted["accepted"]) == (False, ["ix_three"])
-    planned = database.put(third, check=True)
     assert planned["changed"]
     assert "may be superfluous" in planned["warnings"][0]
 
@@ -480,24 +610,38 @@ def test_bad_input_changes_nothing(database, table):
         {"table": ({"columns": ["name"], "table": "no_such_table"}, "has no table no_such_table")},
         {"view": ({"columns": ["name"], "table": "pg_stat_activity"}, "is a view")},
         {"companies": ({"columns": ["name"]}, "another relation of schema 'public' has that name")},
+        {"ix_good": ({"columns": ["name"], "table": f"public.{table}"}, "is named twice in schema 'public'")},
+        {"ix_good": ({"state": "absent", "schema": "public"}, "'ix_good' is to be present and absent")},
     ]
-    for group in groups:
-        bad = [{"name": name, "table": table, **entry} for name, (entry, _message) in group.items()]
-        message = failure(database.put, [{"name": "ix_good", "table": table, "columns": ["name"]}, *bad])
+    good = {"name": "ix_good", "table": table, "columns": ["name"]}
+    refused = database.run(
+        *(
+            put(
+                [good, *({"name": name, "table": table, **entry} for name, (entry, _message) in group.items())],
+                fails=True,
+            )
+            for group in groups
+        )
+    )
+    for group, result in zip(groups, refused, strict=True):
+        assert not result["changed"]
         for _entry, expected in group.values():
-            assert expected in message
+            assert expected in result["msg"]
     assert database.names(table) == [f"{table}_pkey"]
 
 
 def test_what_constraints_need_stays(database, table):
     database.sql(f"ALTER TABLE {table} ADD CONSTRAINT ix_named UNIQUE (id, name)")
-    assert "constraint 'ix_named' needs it" in failure(database.put, [{"name": "ix_named"}], state="absent")
     other = [{"name": f"{table}_pkey", "table": table, "columns": ["name"]}]
-    assert "cannot be replaced: constraint" in failure(database.put, other, replace=True)
+    dropped, replaced = database.run(
+        put([{"name": "ix_named"}], state="absent", fails=True), put(other, replace=True, fails=True)
+    )
+    assert "constraint 'ix_named' needs it" in dropped["msg"]
+    assert "cannot be replaced: constraint" in replaced["msg"]
 
 
-def test_connections_that_fail(call, database, table):
-    wanted = {"indexes": [{"name": "ix_x", "table": table, "columns": ["name"]}]}
+def test_connections_that_fail(database, table):
+    wanted = [{"name": "ix_x", "table": table, "columns": ["name"]}]
     there = {"login_db": database.instance.name}
     remote = {"login_host": "127.0.0.1", "login_user": OWNER}
     cases = [
@@ -506,16 +650,19 @@ def test_connections_that_fail(call, database, table):
         ({**there, **remote, "login_port": 1}, "refused"),
         ({"config": "/etc/odoo/ix_missing.conf"}, "no configuration file"),
     ]
-    for options, message in cases:
-        result = call("postgresql_index", fails=True, **wanted, **options)
+    *results, early, done = database.run(
+        *(put(wanted, fails=True, **options) for options, _message in cases),
+        put(wanted, check=True, login_db="ix_no_such_database"),
+        put(wanted, **there),
+    )
+    for (options, message), result in zip(cases, results, strict=True):
         assert message in result["msg"], options
         assert "wrong-secret" not in json.dumps(result)
-    early = call("postgresql_index", check=True, **wanted, login_db="ix_no_such_database")
     assert (early["changed"], early["assumed"]) == (True, True)
-    assert call("postgresql_index", **wanted, **there)["created"] == ["ix_x"]
+    assert done["created"] == ["ix_x"]
 
 
-def test_a_role_that_may_not(call, database, table):
+def test_a_role_that_may_not(database, table):
     """A role that owns nothing can check; where it may not make temporary tables, the text has to do."""
     database.sql(f"CREATE INDEX ix_text ON {table} (lower(name)) WHERE state = 'draft'")
     database.sql(
@@ -529,13 +676,15 @@ def test_a_role_that_may_not(call, database, table):
     database.sql("SELECT pg_reload_conf()", role="")
     wanted = {"name": "ix_text", "table": table, "columns": ["lower(name)"], "where": "state = 'draft'"}
     try:
-        report = call("postgresql_index_info", expected=[wanted], **login)
+        report, other, refused = database.run(
+            look(expected=[wanted], **login),
+            look(expected=[{**wanted, "where": "state = 'sent'"}], **login),
+            put([{**wanted, "name": "ix_new"}], fails=True, check=True, **login),
+        )
         assert report["in_order"]
         assert report["compared_by_text"] == ["ix_text"]
         assert "could not be asked" in report["warnings"][0]
-        other = [{**wanted, "where": "state = 'sent'"}]
-        assert not call("postgresql_index_info", expected=other, **login)["in_order"]
-        refused = call("postgresql_index", indexes=[{**wanted, "name": "ix_new"}], fails=True, check=True, **login)
+        assert not other["in_order"]
         assert f"does not own public.{table}" in refused["msg"]
     finally:
         database.instance.run("sed -i '/ix_reader/d' %s", hba)

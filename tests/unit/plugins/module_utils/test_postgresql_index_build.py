@@ -40,6 +40,7 @@ UNIQUE = (
     'CREATE UNIQUE INDEX "ix" ON ONLY "public"."po" USING "btree" ("a" DESC, (lower(b)) COLLATE "C" x_ops, "Odd") '
     'INCLUDE ("c") NULLS NOT DISTINCT WITH ("fillfactor"=\'70\') TABLESPACE "fast" WHERE (a > 1)'
 )
+GONE = 'DROP INDEX CONCURRENTLY "public"."ix"'
 PLAIN = read_definition("CREATE INDEX x ON t USING btree (a)")
 
 
@@ -145,11 +146,16 @@ def step(verb=CREATE, index="ix", **changes):
         (step(REINDEX), ['REINDEX INDEX CONCURRENTLY "public"."ix"']),
         (step(ATTACH, other=("s", "part")), ['ALTER INDEX "public"."ix" ATTACH PARTITION "s"."part"']),
         (
-            step(SWAP, other=("public", "new"), aside="old", comment="why"),
+            step(
+                SWAP, other=("public", "new"), aside="old", comment="why", clustered=True, statistics=((2, 50), (4, 0))
+            ),
             [
                 'ALTER INDEX "public"."ix" RENAME TO "old"',
                 'ALTER INDEX "public"."new" RENAME TO "ix"',
                 'COMMENT ON INDEX "public"."ix" IS \'why\'',
+                "ALTER INDEX \"public\".\"ix\" ALTER COLUMN '2' SET STATISTICS '50'",
+                "ALTER INDEX \"public\".\"ix\" ALTER COLUMN '4' SET STATISTICS '0'",
+                'ALTER TABLE "public"."po" CLUSTER ON "ix"',
             ],
         ),
     ],
@@ -207,23 +213,38 @@ def test_a_concurrent_build_asks_once():
 
 
 @pytest.mark.parametrize(
-    ("answers", "faults", "message"),
+    ("answers", "faults", "message", "left"),
     [
-        ({"pg_index": [(1,)]}, [], "INVALID index that the build left was dropped"),
-        ({}, [], "No INVALID index was left"),
+        ({"pg_index": [(False,)]}, [], "INVALID index that the build left was dropped$", False),
+        ({}, [], "No INVALID index was left$", False),
         (
-            {"pg_index": [(1,)]},
-            [['DROP INDEX CONCURRENTLY "public"."ix"', Error("55P03", "too late")]],
-            r"could not be dropped .*too late.*next run",
+            {"pg_index": [(False,)]},
+            [[GONE, Error("55P03", "too late")]],
+            rf"could not be dropped \(.*too late.*\): the next run does it. To do it sooner, .*: {GONE}$",
+            True,
+        ),
+        (
+            {"pg_index": [(True,)]},
+            [[GONE, Error("55P03", "too late")]],
+            "the next run does it. Until then it still refuses rows with equal keys",
+            True,
         ),
     ],
 )
-def test_what_a_failed_build_leaves(answers, faults, message):
+def test_what_a_failed_build_leaves(answers, faults, message, left):
     connection = Connection(faults=[["CREATE", Error("XX000", "disk is full")], *faults], answers=answers)
     with pytest.raises(SlipwayError, match=f"Index 'ix' on public.po: disk is full. .*{message}") as caught:
+        run(connection, step())
+    assert caught.value.details == {"failed_index": "ix", "done": [], "changed": left}
+    assert (GONE in connection.ran) is bool(answers)
+
+
+def test_a_failure_tells_what_was_done_before_it():
+    connection = Connection(faults=[["CREATE", Error("42P07", "relation exists")]])
+    with pytest.raises(SlipwayError) as caught:
         run(connection, step(DROP, "before"), step())
-    assert caught.value.details == {"failed_index": "ix", "done": ['DROP INDEX CONCURRENTLY "public"."before"']}
-    assert ('DROP INDEX CONCURRENTLY "public"."ix"' in connection.ran) is bool(answers)
+    done = ['DROP INDEX CONCURRENTLY "public"."before"']
+    assert caught.value.details == {"failed_index": "ix", "done": done, "changed": True}
 
 
 def test_equal_keys_are_not_told():
@@ -240,8 +261,9 @@ def test_equal_keys_are_not_told():
 def test_a_lost_connection():
     connection = Connection(faults=[["CREATE", Error()]])
     connection.closed = True
-    with pytest.raises(SlipwayError, match=r"connection was lost.*next run repairs"):
+    with pytest.raises(SlipwayError, match=r"connection was lost.*next run repairs") as caught:
         run(connection, step())
+    assert caught.value.details["changed"]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,17 @@ def test_equal_texts_need_no_server(server):
     assert target.matches(target.found)
 
 
+def test_two_entries_that_are_one_index(server):
+    twice = read_wanted(
+        {"name": "ix", "method": "btree", "columns": ["a"], "table": table} for table in ("po", "public.po", "sales.po")
+    )
+    with pytest.raises(SlipwayError, match="'ix': is named twice in schema 'public'") as caught:
+        resolve(None, facts(named=(1, 1, 2)), twice)
+    assert len(caught.value.details["problems"]) == 1
+    assert not server.asked
+    assert len(resolve(None, facts(named=(1, 2)), twice[::2])) == 2
+
+
 def test_the_server_is_asked_in_a_transaction_that_is_rolled_back(server):
     (target,) = resolve(None, facts(index("ix0", "btree (lower((name)::text))")), wanted({"table": "po"}))
     assert server.asked == ["BEGIN", "SELECT", "ROLLBACK"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import pytest
@@ -33,7 +34,8 @@ INDEX = {
     "definition": "CREATE INDEX ix ON ONLY public.po USING btree (a)",
     "constraint": None, "constraint_type": None, "partitioned": True, "parent": None, "parent_name": None,
     "size": 0, "scans": 0, "tuples_read": 0, "opclasses": ["int4_ops"], "collations": [""], "storage": None,
-    "tablespace": None, "replica_identity": False, "comment": None, "referenced_by": [],
+    "tablespace": None, "statistics": None, "clustered": False, "replica_identity": False, "comment": None,
+    "referenced_by": [],
 }  # fmt: skip
 LEAF = {**INDEX, "oid": 11, "name": "ix_1", "table": 2, "partitioned": False, "parent": 10, "parent_name": "ix"}
 
@@ -46,7 +48,10 @@ def answer(monkeypatch):
         "named": [1],
         "named_indexes": None,
         "tables": [TABLE, PART],
-        "indexes": [INDEX, {**LEAF, "size": 8192, "scans": 3, "tuples_read": 9, "storage": ["fillfactor=70"]}],
+        "indexes": [
+            INDEX,
+            {**LEAF, "statistics": [-1, 500], "size": 8192, "scans": 3, "tuples_read": 9, "storage": ["fillfactor=70"]},
+        ],
         "keys": [{"name": "fk", "table": 1, "columns": ["a"], "references": "companies"}],
         "builds": [{"pid": 7, "table": 2, "index": 11, "phase": "building index", "client": "me"}],
         "relations": [["public", "ix", "I"]],
@@ -74,12 +79,31 @@ def test_everything(answer):
     whole, leaf = facts.by_name["public", "ix"], facts.by_oid[11]
     assert (whole.size, whole.scans, whole.tuples_read) == (8192, 3, 9)
     assert (leaf.size, leaf.storage, leaf.parent_name, leaf.comment) == (8192, ("fillfactor=70",), "ix", "")
+    assert (whole.statistics, leaf.statistics) == ((), (-1, 500))
     assert facts.on(2) == [leaf]
     assert facts.on(99) == []
     assert facts.foreign_keys == (ForeignKey("fk", 1, ("a",), "companies"),)
     assert facts.build_of(leaf) == Build(7, 2, 11, "building index", "me")
     assert facts.build_of(whole) is None
     assert facts.relations == {("public", "ix"): "I"}
+
+
+@pytest.mark.parametrize(
+    ("build", "index", "may_be"),
+    [
+        (Build(7, 2, 11), "ix_1", True),
+        (Build(7, 2, 12), "ix_1", False),
+        # A role that may not look at other sessions sees the table only.
+        (Build(7, 2, 0), "ix_1", True),
+        (Build(7, 1, 0), "ix_1", False),
+        (Build(7, 2, 12), "ix_1_ccold", True),
+        (Build(7, 1, 12), "ix_1_ccold", False),
+    ],
+)
+def test_who_may_be_building(answer, build, index, may_be):
+    answer["indexes"] = [{**LEAF, "name": index, "valid": False}]
+    facts = dataclasses.replace(read_facts(CONNECTION, tables=[("", "po")]), builds=(build,))
+    assert facts.may_be_under_way(facts.by_oid[11]) is may_be
 
 
 def test_nothing(answer):

@@ -364,7 +364,7 @@ EXPRESSIONS = st.recursive(
 
 
 @given(EXPRESSIONS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_normal_form_is_stable_and_blind_to_spaces_and_brackets(text):
     normal = read_expression(text)
     assert read_expression(normal) == normal
@@ -375,7 +375,7 @@ def test_normal_form_is_stable_and_blind_to_spaces_and_brackets(text):
 
 
 @given(EXPRESSIONS, st.sampled_from([";", "--", "/*", "$$", ")", "(", "'", '"', "E'\\'"]), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_nothing_is_slipped_in_between_tokens(text, evil, data):
     """Wherever it stands outside of a constant or a quoted name, what could end the expression is refused."""
     tokens = [token.text for token in tokenize(text)]
@@ -390,7 +390,7 @@ def test_nothing_is_slipped_in_between_tokens(text, evil, data):
 
 
 @given(NAMES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_quoted_names_are_read_back(name):
     assert read_key(quote_name(name)) == IndexKey(column=name)
 
@@ -405,7 +405,7 @@ def test_quoted_names_are_read_back(name):
         nulls_first=st.booleans(),
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_keys_are_read_back(key):
     assert read_key(str(key)) == key
     definition = f"CREATE INDEX i ON t USING btree ({key}, b) INCLUDE (c)"

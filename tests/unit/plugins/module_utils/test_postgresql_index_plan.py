@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -32,7 +33,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_plan
     new_name,
     old_name,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TABLE = Table(1, "public", "po", owner="odoo-main")
@@ -144,6 +145,34 @@ def test_storage_and_comment_of_a_replaced_index_are_kept():
 
 
 @pytest.mark.parametrize(
+    ("does", "wanted", "storage", "clustered", "statistics"),
+    [
+        (B, A, ("fillfactor=70",), True, ()),
+        # Another method has other parameters, and CLUSTER goes by no partial index.
+        ("gin (b)", A, (), False, ()),
+        (B, "btree (a) WHERE (b)", ("fillfactor=70",), False, ()),
+        (
+            "btree (a, lower(b), (c + 1))",
+            "btree ((c + 1), a, lower(b), lower(c))",
+            ("fillfactor=70",),
+            True,
+            ((3, 500),),
+        ),
+        ("gin (a, lower(b))", "btree (lower(b))", (), False, ((1, 500),)),
+    ],
+)
+def test_what_a_replacement_takes_over(does, wanted, storage, clustered, statistics):
+    old = index("ix", does, storage=("fillfactor=70",), tablespace="fast", clustered=True, statistics=(-1, 500, -1))
+    (action,) = plan(facts(old), does=wanted, replace=True).actions
+    create, swap, _drop = action.steps
+    assert (create.storage, create.tablespace) == (storage, "fast")
+    assert (swap.clustered, swap.statistics) == (clustered, statistics)
+    broken = dataclasses.replace(old, valid=False)
+    (action,) = plan(facts(broken), does=wanted, replace=True).actions
+    assert (action.steps[1].storage, action.steps[1].tablespace) == (storage, "fast")
+
+
+@pytest.mark.parametrize(
     ("there", "options", "message"),
     [
         (
@@ -195,6 +224,42 @@ def test_removing():
     ):
         with pytest.raises(SlipwayError, match=message):
             remove(wanted, oid)
+
+
+LONG = "x" * 57
+
+
+def test_what_may_be_left_of_two_is_dropped_once():
+    left = index(f"{LONG}_ccnew", valid=False, oid=9)
+    found = facts(index(f"{LONG}_one", oid=7), index(f"{LONG}_two", oid=8), left)
+    both = [target(found, f"{LONG}_one"), target(found, f"{LONG}_two")]
+    for planned in (
+        decide(found, both),
+        decide(found, both[1:], [(Wanted(f"{LONG}_one", present=False), 7)]),
+    ):
+        assert [line for line in told(planned) if "_cc" in line] == [f"drop {left.name}"]
+    twice = [(Wanted("ix", schema, present=False), 7) for schema in ("", "public")]
+    assert told(decide(facts(index("ix", oid=7)), [], twice)) == ["drop ix"]
+
+
+def test_what_is_wanted_itself_is_no_leftover():
+    found = facts(index("ix"), index("ix_slipway_new", B))
+    assert not decide(found, [target(found), target(found, "ix_slipway_new", B)]).changed
+
+
+@pytest.mark.parametrize(
+    ("there", "absent", "oid"),
+    [
+        ([index("ix", oid=7)], Wanted("ix", present=False), 7),
+        ([], Wanted("ix", present=False), 0),
+        ([], Wanted("ix", "public", present=False), 0),
+    ],
+)
+def test_present_and_absent(there, absent, oid):
+    found = facts(*there)
+    with pytest.raises(SlipwayError, match=r"'ix' is to be present and absent.*Nothing was changed"):
+        decide(found, [target(found)], [(absent, oid)])
+    assert decide(facts(), [target(facts())], [(Wanted("ix", "sales", present=False), 0)]).changed
 
 
 def test_another_session_builds_it():
@@ -295,6 +360,24 @@ def test_replacing_on_a_partitioned_table():
     assert steps[0].startswith("create ix_one_")
 
 
+def test_parts_of_a_replaced_index_are_like_the_old_ones():
+    old = dataclasses.replace(WHOLE, valid=True, form=form(B), storage=("fillfactor=80",))
+    there = [
+        old,
+        on(ONE, "old_one", B, parent=10, storage=("fillfactor=70",), tablespace="fast"),
+        on(SUB, "old_sub", B, parent=10, oid=11, tablespace="slow"),
+    ]
+    (action,) = plan(facts(*there, tables=PARTS), table=TOP, replace=True).actions
+    made = {step.table.name: (step.storage, step.tablespace) for step in action.steps if step.verb == "create"}
+    assert made == {
+        "top": (("fillfactor=80",), ""),
+        "one": (("fillfactor=70",), "fast"),
+        "sub": ((), "slow"),
+        # It had none: as PostgreSQL makes those of new partitions.
+        "leaf": ((), "slow"),
+    }
+
+
 @pytest.mark.parametrize(
     ("wanted", "there", "kind"),
     [
@@ -313,6 +396,49 @@ def test_comparing(wanted, there, kind):
     assert report["in_order"] is (kind == "ok")
     assert [entry["name"] for entry in report["extra"]] == ["more"]
     assert compare(found, [target(found)], accept_equivalent=False, name_prefix="ix_")["extra"] == []
+
+
+UNIQUE_A = "UNIQUE btree (a)"
+
+
+@pytest.mark.parametrize(
+    ("left", "builds", "reason"),
+    [
+        (index("ix_slipway_new", valid=False), (), "a build was cut off or failed, queries do not use it$"),
+        (index("other", UNIQUE_A, valid=False), (), "it still refuses rows with equal keys$"),
+        (index("other", UNIQUE_A, valid=False, ready=False), (), "queries do not use it$"),
+        (index("other", valid=False, oid=7), (Build(4711, 1, 7),), None),
+        (index("other", valid=False, oid=7), (Build(4711, 1, 8),), "cut off"),
+        (index("other", constraint="c"), (), None),
+    ],
+)
+def test_broken_ones_that_nobody_expects(left, builds, reason):
+    found = facts(index("ix"), left, builds=builds)
+    report = compare(found, [target(found)], accept_equivalent=False, name_prefix="ix")
+    assert report["in_order"] is (reason is None)
+    assert [entry["name"] for entry in report["ok"]] == ["ix"]
+    told_of = [(entry["name"], entry["schema"], entry["table"]) for entry in report["invalid"]]
+    assert told_of == ([] if reason is None else [(left.name, "public", "po")])
+    for entry in report["invalid"]:
+        assert re.search(f"^nobody expects it: .*{reason}", entry["reason"])
+
+
+def test_broken_ones_on_partitions():
+    whole = dataclasses.replace(WHOLE, valid=True)
+    here = [whole, on(ONE, "ix_one", parent=10), on(LEAF, "ix_leaf_ccnew", valid=False)]
+    other = [index("top2", B, table=TOP, partitioned=True, valid=False), on(ONE, "b", B, valid=False)]
+    part = dataclasses.replace(other[1], parent=other[0].oid)
+
+    def broken(*indexes, table=TOP):
+        found = facts(*indexes, tables=PARTS)
+        return [
+            entry["name"] for entry in compare(found, [target(found, table=table)], accept_equivalent=False)["invalid"]
+        ]
+
+    assert broken(*here) == ["ix_leaf_ccnew"]
+    assert broken(*here, *other) == ["ix_leaf_ccnew", "top2", "b"]
+    assert broken(*here, other[0], part) == ["ix_leaf_ccnew", "top2"]
+    assert broken(*here, other[0], part, table=ONE) == ["b"]
 
 
 def test_comparing_with_an_equivalent():
@@ -393,6 +519,7 @@ def test_facts_of_one_index():
 
 
 @given(st.text(min_size=1, max_size=63).filter(lambda name: len(name.encode()) <= NAME_BYTES and "\0" not in name))
+@settings(max_examples=50)
 def test_names_fit_and_stay_apart(name):
     names = [name, new_name(name), old_name(name), fitted(f"{name}_{'p' * 40}")]
     assert all(len(other.encode()) <= NAME_BYTES for other in names)

@@ -135,6 +135,7 @@ def test_what_did_not_come_about_is_a_failure(server, capsys, monkeypatch):
     result = put(capsys)
     assert result["failed"]
     assert "still not as wanted: idx_po_status" in result["msg"]
+    assert result["changed"]
 
 
 def test_builds_of_others_are_waited_for(server, capsys):

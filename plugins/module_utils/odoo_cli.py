@@ -37,6 +37,8 @@ _LOADING = re.compile(r": (?:Loading module (\S+) \(\d+/\d+\)|Couldn't load modu
 _LOADED = re.compile(r": Module (\S+) loaded in ")
 #: Python 3.11 and later underline the failing part of a line.
 _UNDERLINE = re.compile(r"[\s^~]+")
+#: What Python writes between the tracebacks of one failure.
+_CHAINED = ("The above exception was the direct cause of", "During handling of the above exception,")
 _FATAL = re.compile(r" (?:Failed to initialize database|Failed to load registry)")
 _PR_SET_PDEATHSIG = 1
 #: Signals at the end what `odoo shell` would not: running processes then drop what they had cached.
@@ -413,11 +415,12 @@ def read_log(text: str) -> tuple[tuple[str, ...], tuple[str, ...], str, bool]:
     """Find what went wrong in a log.
 
     :returns: ERROR and CRITICAL lines, the last lines of the last traceback, the module that was being
-        loaded then, and whether the registry could not be loaded at all.
+        loaded then, and whether the registry could not be loaded at all. Where one exception led to another,
+        the first one follows the last, for that is what went wrong.
     """
     errors: list[str] = []
     traceback: list[str] = []
-    loading = failed_in = ""
+    loading = failed_in = cause = ""
     inside = broken = False
     for line in _plain_lines(text):
         record = _RECORD.match(line)
@@ -432,9 +435,14 @@ def read_log(text: str) -> tuple[tuple[str, ...], tuple[str, ...], str, bool]:
                 errors.append(line.rstrip())
                 broken = broken or bool(_FATAL.search(line))
         if line.startswith("Traceback (most recent call last):"):
+            cause = (cause or exception_text(traceback)) if inside else ""
             inside, traceback, failed_in = True, [], loading
+        if inside and line.startswith(_CHAINED):
+            continue
         if inside and not _UNDERLINE.fullmatch(line or " "):
             traceback.append(line.rstrip())
+    if cause:
+        traceback.append(f"caused by {cause}")
     return (
         tuple(errors[-_SHOWN_ERRORS:]),
         tuple(traceback[-_TAIL_LINES:]),

@@ -23,7 +23,7 @@ except ImportError:
     # Then there is no connection either, and the session says so.
     sql = None
 
-from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import rows
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_facts import (
     Facts,
@@ -39,6 +39,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form
 #: Each relation that a transaction makes takes a place in the server's lock table until its end.
 _BATCH = 250
 _TWIN = "slipway_twin_"
+_UNDEFINED_COLUMN = "42703"
 _MAKE_TWINS = """
 SELECT set_config('slipway.statements', %s, true), set_config('slipway.problems', '{}', true);
 DO $slipway$
@@ -50,7 +51,7 @@ BEGIN
         BEGIN
             EXECUTE item->>1;
         EXCEPTION WHEN OTHERS THEN
-            problems := problems || jsonb_build_object(item->>0, SQLERRM);
+            problems := problems || jsonb_build_object(item->>0, jsonb_build_array(SQLSTATE, SQLERRM));
         END;
     END LOOP;
     PERFORM set_config('slipway.problems', problems::text, true);
@@ -156,18 +157,25 @@ def _refuse_twice(targets: Iterable[Target]) -> None:
 def _ask(connection: Any, targets: Mapping[int, Target]) -> dict[int, IndexForm]:
     forms: dict[int, IndexForm] = {}
     problems: list[str] = []
+    states: set[str] = set()
     numbers = sorted(targets, key=lambda number: targets[number].table.oid)
     for start in range(0, len(numbers), _BATCH):
         batch = {number: targets[number] for number in numbers[start : start + _BATCH]}
         found, refused = _ask_batch(connection, batch)
         forms.update(found)
-        problems.extend(refused)
+        problems += [f"{batch[number]}: {text}" for number, (_state, text) in refused.items()]
+        states |= {state for state, _text in refused.values()}
     if problems:
-        raise SlipwayError(f"PostgreSQL would refuse {'; '.join(problems)}. Nothing was changed", problems=problems)
+        # A module that an earlier task installs may bring the column.
+        fault = NotReadyError if states == {_UNDEFINED_COLUMN} else SlipwayError
+        raise fault(f"PostgreSQL would refuse {'; '.join(problems)}. Nothing was changed", problems=problems)
     return forms
 
 
-def _ask_batch(connection: Any, targets: Mapping[int, Target]) -> tuple[dict[int, IndexForm], list[str]]:
+def _ask_batch(
+    connection: Any, targets: Mapping[int, Target]
+) -> tuple[dict[int, IndexForm], dict[int, tuple[str, str]]]:
+    """Forms by number, and SQLSTATE and text of what was refused."""
     statements = [(key, statement.as_string(connection)) for key, statement in _twin_statements(targets)]
     rows(connection, "BEGIN READ WRITE")
     try:
@@ -175,12 +183,12 @@ def _ask_batch(connection: Any, targets: Mapping[int, Target]) -> tuple[dict[int
     finally:
         rows(connection, "ROLLBACK")
     forms = {int(name[len(_TWIN) :]): read_definition(text) for name, text in (made or {}).items()}
-    broken = {key[len("table ") :]: text for key, text in refused.items() if key.startswith("table ")}
+    broken = {key[len("table ") :]: text for key, (_state, text) in refused.items() if key.startswith("table ")}
     if broken:
         tables = {str(target.table.oid): target.table for target in targets.values()}
         text = "; ".join(f"{tables[oid]}: {text}" for oid, text in broken.items())
         raise SlipwayError(f"The columns of these tables cannot be copied into temporary ones: {text}")
-    return forms, [f"{targets[int(key)]}: {text}" for key, text in refused.items()]
+    return forms, {int(key): (state, text) for key, (state, text) in refused.items()}
 
 
 def _twin_statements(targets: Mapping[int, Target]) -> Iterable[tuple[str, Any]]:

@@ -520,7 +520,7 @@ def main() -> None:
         required_one_of=REQUIRED,
         supports_check_mode=True,
     )
-    run_module(module, work, intent="read the indexes")
+    run_module(module, work, intent="read the indexes", changes=False)
 
 
 if __name__ == "__main__":

@@ -384,14 +384,14 @@ def test_a_log_tells_the_module_and_the_exception():
     assert [line.split()[3] for line in errors] == ["ERROR", "ERROR", "CRITICAL"]
     assert traceback[0] == "Traceback (most recent call last):"
     assert not [line for line in traceback if "^" in line]
-    assert traceback[-1] == "View inheritance may not use attribute 'x'"
+    assert traceback[-2:] == ("View inheritance may not use attribute 'x'", "caused by ValueError: inner")
     assert module == "broken"
     assert broken
     run = OdooRun(code=0, log_file="/x", errors=errors, traceback=traceback, module=module, broken=broken)
     assert run.failed
     assert run.reason() == (
         "odoo.tools.convert.ParseError: while parsing file:/srv/addons/broken/data.xml:3 "
-        "View inheritance may not use attribute 'x'"
+        "View inheritance may not use attribute 'x' caused by ValueError: inner"
     )
 
 
@@ -473,3 +473,36 @@ def test_scrub_finds_every_way_of_quoting():
         assert secret not in scrub(f"before {form} after", [secret])
         assert "********" in scrub(f"before {form} after", [secret])
     assert scrub("nothing", ["", "x1"]) == "nothing"
+
+
+def test_the_exception_that_led_to_another_is_told() -> None:
+    text = """\
+2026-11-20 10:00:00,000 7 CRITICAL main odoo.modules.registry: Failed to load registry
+Traceback (most recent call last):
+  File "fields.py", line 1, in get
+    raise ValueError
+ValueError: Invalid field 'nofield' in 'res.partner'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "convert.py", line 2, in parse
+    raise ParseError
+odoo.tools.convert.ParseError: while parsing v.xml:1, somewhere inside
+<record/>
+"""
+    _errors, traceback, _module, _broken = odoo_cli.read_log(text)
+    assert traceback[-1] == "caused by ValueError: Invalid field 'nofield' in 'res.partner'"
+    assert odoo_cli.exception_text(traceback) == (
+        "odoo.tools.convert.ParseError: while parsing v.xml:1, somewhere inside <record/> "
+        "caused by ValueError: Invalid field 'nofield' in 'res.partner'"
+    )
+
+
+def test_two_failures_are_not_taken_for_one() -> None:
+    record = "2026-11-20 10:00:00,000 7 ERROR main odoo: failed\n"
+    one = 'Traceback (most recent call last):\n  File "a", line 1\n{}: boom\n'
+    _errors, traceback, _module, _broken = odoo_cli.read_log(
+        record + one.format("KeyError") + record + one.format("OSError")
+    )
+    assert odoo_cli.exception_text(traceback) == "OSError: boom"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils import postgresql_index_check
-from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_check import by_text_warning, resolve
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_facts import Facts, Index, Table
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form import read_definition, read_wanted
@@ -137,7 +137,7 @@ def test_many_are_asked_about_in_batches(server, monkeypatch):
 
 
 def test_all_that_is_refused_is_told(server):
-    server.refused = {"0": 'column "x" does not exist', "2": "no such method"}
+    server.refused = {"0": ["42703", 'column "x" does not exist'], "2": ["42704", "no such method"]}
     with pytest.raises(SlipwayError, match="Nothing was changed") as caught:
         resolve(None, facts(named=(1, 1, 1)), wanted({"table": "po"}, {"table": "po"}, {"table": "po"}))
     assert caught.value.details["problems"] == [
@@ -147,8 +147,16 @@ def test_all_that_is_refused_is_told(server):
     assert server.asked[-1] == "ROLLBACK"
 
 
+@pytest.mark.parametrize(("states", "fault"), [(["42703", "42703"], NotReadyError), (["42703", "42704"], SlipwayError)])
+def test_a_column_alone_may_still_come(server, states, fault):
+    server.refused = {str(number): [state, "refused"] for number, state in enumerate(states)}
+    with pytest.raises(SlipwayError) as caught:
+        resolve(None, facts(named=(1, 1)), wanted({"table": "po"}, {"table": "po"}))
+    assert type(caught.value) is fault
+
+
 def test_a_table_that_cannot_be_copied(server):
-    server.refused = {"table 1": "permission denied for type secret"}
+    server.refused = {"table 1": ["42501", "permission denied for type secret"]}
     with pytest.raises(SlipwayError, match=r"public.po: permission denied for type secret"):
         resolve(None, facts(), wanted({"table": "po"}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import types
@@ -467,7 +468,9 @@ def test_options_that_contradict_each_other(host, call, options, words):
 
 def test_a_script_is_run_and_says_what_it_did(host, call):
     payload = {"payload": [1], "secret_payload": {"a": ["hush-hush", {"b": "abc"}], "c": 5}}
-    result, code = call(odoo_shell, source="pass", src="files/x.py", **payload)
+    script = base64.b64encode(b"pass").decode()
+    result, code = call(odoo_shell, _script=script, src="files/x.py", **payload)
+    assert script not in str(result)
     source, sent, options = host.shells[0]
     assert (code, source, sent) == (0, "pass", [1])
     assert options["secret_payload"] == payload["secret_payload"]
@@ -484,7 +487,7 @@ def test_a_script_is_run_and_says_what_it_did(host, call):
         (True, {}, False, True, True),
         (False, {}, False, False, True),
         (None, {"commit": False}, False, False, False),
-        (True, {"commit": False}, False, True, False),
+        (True, {"commit": False}, False, False, False),
         (None, {"run_in_check_mode": True}, True, True, False),
         (False, {"run_in_check_mode": True}, True, False, False),
     ],

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -25,7 +26,8 @@ class ActionModule(ActionBase):
         if source and arguments.get("source"):
             raise AnsibleActionFail("src and source are mutually exclusive")
         if source and not boolean(arguments.get("remote_src", False), strict=False):
-            arguments["source"] = self._read(source)
+            # Not as source: options are in the target's journal, and this script may come out of a vault.
+            arguments["_script"] = base64.b64encode(self._read(source).encode()).decode()
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
         return result
 

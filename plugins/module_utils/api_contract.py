@@ -20,6 +20,8 @@ EXACT, MAJOR, MINOR = "exact", "major", "minor"
 
 _VERSION = re.compile(r"[!-~]{1,100}")
 _SEMANTIC = re.compile(r"v?(\d+)(?:\.(\d+)(?:\.\d+)?)?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
+#: What YAML makes of a version with two numbers and no quotes.
+_NUMBER = re.compile(r"\d+\.\d+")
 QUOTED_CHARACTERS = 60
 
 
@@ -36,11 +38,11 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class SchemaError:
-    """One place of a document that breaks its schema."""
+    """One place of a document that breaks its schema; without a pointer there is no document."""
 
     schema: str
     where: str
-    pointer: str
+    pointer: str | None
     message: str
 
 
@@ -214,17 +216,25 @@ def report(judgement: Judgement) -> str:
         f"{reading.name}: not reached, which says nothing of its version: {reading.detail} ({reading.where})"
         for reading in judgement.unreachable
     ]
-    lines += [
-        f"{error.where}: breaks the schema {error.schema} at {error.pointer or 'its root'}: {error.message}"
-        for error in judgement.schema_errors
-    ]
+    lines += [_breach(error) for error in judgement.schema_errors]
     if not lines:
         count = len(judgement.readings)
         said = f"{count} source{'s' * (count != 1)} at version {judgement.version}" if count else ""
         return said or "All documents satisfy their schemas"
     faults = f"{len(lines)} fault{'s' * (len(lines) != 1)} in the contract:"
     text = "\n".join([faults, *(f"{number}. {line}" for number, line in enumerate(lines, start=1))])
-    return f"{text}\nThere are more breaches of schemas than are shown." if judgement.more_schema_errors else text
+    if judgement.more_schema_errors:
+        text += "\nThere are more breaches of schemas than are shown."
+    mismatched = any(reading.status == MISMATCHED for reading in judgement.readings)
+    if mismatched and not judgement.origin and _NUMBER.fullmatch(judgement.version or ""):
+        text += "\nIf expected was written without quotes, YAML took it for a number, such as 1.1 for 1.10: quote it."
+    return text
+
+
+def _breach(error: SchemaError) -> str:
+    if error.pointer is None:
+        return f"{error.where}: {error.message} (schema {error.schema})"
+    return f"{error.where}: breaks the schema {error.schema} at {error.pointer or 'its root'}: {error.message}"
 
 
 def _fault(reading: Reading) -> str:

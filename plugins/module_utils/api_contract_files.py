@@ -21,7 +21,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.api_contract import (
     quote,
     version_of,
 )
-from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import NotReadyError, SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import MANIFEST
 
 SCRIPTS = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
@@ -31,7 +31,14 @@ WHOLE = "."
 SIZE_LIMIT = 16 * 1024 * 1024
 _SERIES = re.compile(r"\A(?:saas~)?\d+\.\d+\.(?=\d+\.\d+(?:\.\d+)?\Z)")
 #: What may follow a value on its own line without being part of its expression.
-_AFTER_VALUE = frozenset(("as", "satisfies", ";", "}"))
+_AFTER_VALUE = frozenset(("as", "satisfies", ";", "}", ","))
+_DECLARING = ("const", "let", "var")
+_ASSIGNING = re.compile(r"=(?![=>])|(?:[-+/%^]|\*\*?|&&?|\|\|?|\?\?|<<|>>>?)=(?!=)|\+\+|--")
+#: Bodies with names of their own, not the module's.
+_OWN_SCOPE = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 
 
 class UnreadableError(Exception):
@@ -45,12 +52,12 @@ class UnreadableError(Exception):
 def library(name: str, *, package: str, purpose: str) -> Any:
     """Import what is needed only for some sources.
 
-    :raises SlipwayError: it is not installed
+    :raises NotReadyError: it is not installed
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise SlipwayError(
+        raise NotReadyError(
             f"The Python library {name} is needed {purpose}: install {package} on the host this task runs on "
             f"(for the Python that Ansible uses there)"
         ) from error
@@ -94,20 +101,37 @@ def constant(content: bytes, *, path: str, name: str) -> tuple[Value, int]:
 def script_constant(text: str, *, name: str) -> tuple[Value, int]:
     """Return what ``const NAME = '…'`` at the top of a TypeScript or JavaScript module holds, and its line."""
     tokens = javascript.tokenize(text)
-    depth, found = 0, []
+    depth, declaring = 0, ""
+    declared: list[int] = []
+    assigned: list[int] = []
     for index, token in enumerate(tokens):
         if token.kind == javascript.PUNCTUATION:
             depth += {"{": 1, "(": 1, "[": 1, "}": -1, ")": -1, "]": -1}.get(token.value, 0)
+            declaring = "" if depth == 0 and token.value == ";" else declaring
+        elif depth == 0 and token.kind == javascript.NAME and token.value in _DECLARING:
+            declaring = token.value
         elif depth == 0 and token[:2] == (javascript.NAME, name) and index:
-            before = tokens[index - 1]
-            if before.kind == javascript.NAME and before.value in ("const", "let", "var"):
-                found.append((index, javascript.line_number(text, token.position)))
-    if not found:
+            if tokens[index - 1].value in (*_DECLARING, ",") and declaring:
+                declared.append(index)
+            elif tokens[index - 1].value not in (".", "?.") and _assigns(tokens, index):
+                assigned.append(index)
+    if not declared:
         return missing(f"has no constant {name} at the top of the module"), 0
-    if len(found) > 1:
-        return invalid(f"defines {name} more than once"), found[1][1]
-    index, line = found[0]
+    index, *others = [*declared, *assigned]
+    line = javascript.line_number(text, tokens[(others or [index])[0]].position)
+    if others:
+        return invalid(f"defines {name} more than once"), line
     return _script_value(text, tokens[index + 1 :], name=name), line
+
+
+def _assigns(tokens: list[javascript.Token], index: int) -> bool:
+    """Whether a name is given another value: what stands around it says so."""
+    operator, end = "", tokens[index].position + len(tokens[index].value)
+    for token in tokens[index + 1 : index + 5]:
+        if token.kind != javascript.PUNCTUATION or (operator and token.position != end):
+            break
+        operator, end = operator + token.value, token.position + len(token.value)
+    return tokens[index - 1].value in ("++", "--") or bool(_ASSIGNING.match(operator))
 
 
 def _script_value(text: str, tokens: list[javascript.Token], *, name: str) -> Value:
@@ -146,43 +170,43 @@ def python_constant(content: bytes, *, name: str) -> tuple[Value, int]:
         return invalid(f"cannot be parsed as Python: {error.msg}"), error.lineno or 0
     except (ValueError, RecursionError, MemoryError) as error:
         return invalid(f"cannot be parsed as Python: {error}"), 0
-    bindings = [node for statement in body for node in _bindings(statement) if _binds(node, name)]
+    bindings = list(_bindings(body, name))
     if not bindings:
         return missing(f"assigns no {name} at the level of the module"), 0
     if len(bindings) > 1:
-        return invalid(f"assigns {name} more than once"), bindings[1].lineno
+        return invalid(f"assigns {name} more than once, or takes it away again"), bindings[1].lineno
     node = bindings[0]
     if node not in body:
         return invalid(f"assigns {name} only under a condition"), node.lineno
-    value = node.value
-    if isinstance(node, ast.AnnAssign) and value is None:
+    if isinstance(node, ast.AnnAssign) and node.value is None:
         return missing(f"declares {name} without a value"), node.lineno
-    if not isinstance(value, ast.Constant) or isinstance(node, ast.AugAssign) or _unpacks(node, name):
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    assigns = isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant)
+    if not assigns or not any(isinstance(target, ast.Name) and target.id == name for target in targets):
         return invalid(f"{name} is no plain text"), node.lineno
-    return version_of(value.value), node.lineno
+    return version_of(node.value.value), node.lineno
 
 
-def _bindings(node: ast.AST) -> Iterator[Any]:
-    """Every assignment that runs in the module's own scope."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-        return
-    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-        yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):
-            yield from _bindings(child)
-
-
-def _targets(node: Any) -> list[ast.expr]:
-    return node.targets if isinstance(node, ast.Assign) else [node.target]
+def _bindings(body: list[ast.stmt], name: str) -> Iterator[Any]:
+    """The statement of every place that gives a name a meaning, or takes it away, in the module's own scope."""
+    # No recursion: an expression may be deeper than Python's own stack.
+    waiting: list[tuple[Any, ast.stmt]] = [(statement, statement) for statement in reversed(body)]
+    while waiting:
+        node, statement = waiting.pop()
+        if _binds(node, name):
+            yield statement
+        if not isinstance(node, _OWN_SCOPE):
+            children = [*ast.iter_child_nodes(node)]
+            waiting += [(child, child if isinstance(child, ast.stmt) else statement) for child in reversed(children)]
 
 
 def _binds(node: Any, name: str) -> bool:
-    return any(isinstance(item, ast.Name) and item.id == name for target in _targets(node) for item in ast.walk(target))
-
-
-def _unpacks(node: Any, name: str) -> bool:
-    return not any(isinstance(target, ast.Name) and target.id == name for target in _targets(node))
+    if isinstance(node, ast.Name):
+        return node.id == name and not isinstance(node.ctx, ast.Load)
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name.partition(".")[0]) == name
+    # Functions, classes, exceptions that are caught, and patterns (`rest`: that of a mapping).
+    return name in (getattr(node, "name", None), getattr(node, "rest", None))
 
 
 def is_document(path: str) -> bool:
@@ -194,7 +218,7 @@ def document(content: bytes, *, path: str) -> Any:
     """Parse a JSON, YAML or TOML file, told apart by its name.
 
     :raises UnreadableError: it cannot be parsed
-    :raises SlipwayError: the library for it is not installed
+    :raises NotReadyError: the library for it is not installed
     """
     if path.endswith(YAML):
         return _parse_yaml(content)

@@ -62,6 +62,8 @@ REFUSALS = {
     422: "it does not take these arguments",
 }
 _PASSING_FAILURES = ("connect", "timeout", "closed")
+#: OpenSSL's words for a certificate that none of the known authorities stands for.
+_UNTRUSTED = re.compile(r"issuer certificate|self.signed certificate|unable to verify the first certificate")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = re.compile(r"[\t -~]*")
 #: What options of their own are for, so that it is kept out of logs and off plain HTTP.
@@ -198,7 +200,9 @@ def judge(outcome: Outcome, *, now: float, accept: tuple[int, ...] = ()) -> Unre
     :param accept: statuses whose answers are wanted, whatever they say.
     """
     if isinstance(outcome, NoAnswer):
-        return Unreachable(outcome.reason, passing=outcome.kind in _PASSING_FAILURES)
+        untrusted = outcome.kind == "certificate" and _UNTRUSTED.search(outcome.reason)
+        hint = ": name the authority that signed the certificate with ca_path or ca_content" if untrusted else ""
+        return Unreachable(outcome.reason + hint, passing=outcome.kind in _PASSING_FAILURES)
     status = outcome.status
     if status in accept:
         return None

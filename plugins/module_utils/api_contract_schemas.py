@@ -11,11 +11,11 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator
-from typing import Any, Union
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional, Union
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from ansible_collections.slipway.odoo.plugins.module_utils.api_contract import SchemaError, kind_of
+from ansible_collections.slipway.odoo.plugins.module_utils.api_contract import SchemaError, kind_of, missing
 from ansible_collections.slipway.odoo.plugins.module_utils.api_contract_files import (
     UnreadableError,
     document,
@@ -34,6 +34,7 @@ FILES_LIMIT = 2000
 OLDEST, WITH_REGISTRY = (4, 0), (4, 18)
 
 Given = Union[str, dict, bool]
+Files = Optional[Mapping[str, Any]]
 
 
 def library_version() -> tuple[int, ...]:
@@ -50,13 +51,32 @@ class Breaches:
 
 
 class Shelf:
-    """The schemas of one directory, by address and by their own ``$id``."""
+    """The schemas of one directory, by address and by their own ``$id``.
 
-    def __init__(self, directory: str | None) -> None:
-        self.directory = os.path.realpath(directory) if directory else None
+    :param files: what stands for the disk: contents by path.
+    """
+
+    def __init__(self, directory: str | None, files: Files = None) -> None:
+        self.files = None if files is None else {os.path.normpath(path): content for path, content in files.items()}
+        self.directory = self.place(directory) if directory else None
         self._by_id: dict[str, Any] | None = None
         #: Why the last reference could not be followed.
         self.fault = ""
+
+    def place(self, path: str) -> str:
+        """A path without links, as far as the disk is asked."""
+        return os.path.realpath(path) if self.files is None else os.path.normpath(path)
+
+    def read(self, path: str) -> Any:
+        """Return what a file holds.
+
+        :raises UnreadableError: it is not there, or cannot be read or parsed
+        """
+        if self.files is None:
+            return document(read_file(path), path=path)
+        if self.place(path) not in self.files:
+            raise UnreadableError(missing("is not among schema_files"))
+        return self.files[self.place(path)]
 
     def fetch(self, address: str) -> Any:
         """Return the schema at an address.
@@ -76,10 +96,10 @@ class Shelf:
             raise LookupError(f"{address} cannot be looked up: name the directory of such schemas (schema_directory)")
         parts = urlsplit(address)
         if parts.scheme == "file":
-            path = os.path.realpath(unquote(parts.path))
+            path = self.place(unquote(parts.path))
             if os.path.commonpath((path, self.directory)) != self.directory:
                 raise LookupError(f"{path} is outside of {self.directory}, which schemas may refer to")
-            return document(read_file(path), path=path)
+            return self.read(path)
         if self._by_id is None:
             self._by_id = dict(self._identified(self.directory))
         if address not in self._by_id:
@@ -87,10 +107,11 @@ class Shelf:
         return self._by_id[address]
 
     def _identified(self, directory: str) -> Iterator[tuple[str, Any]]:
-        names = (os.path.join(root, name) for root, _directories, files in os.walk(directory) for name in sorted(files))
+        found = (os.path.join(root, name) for root, _directories, files in os.walk(directory) for name in sorted(files))
+        names = found if self.files is None else iter(sorted(self.files))
         for path in itertools.islice(filter(is_document, names), FILES_LIMIT):
             try:
-                content = document(read_file(path), path=path)
+                content = self.read(path)
             except UnreadableError:
                 continue
             if isinstance(content, dict) and isinstance(content.get("$id"), str):
@@ -103,17 +124,17 @@ class Schema:
     :raises SlipwayError: it cannot be read, is no schema, or the library is missing
     """
 
-    def __init__(self, given: Given, *, directory: str | None) -> None:
+    def __init__(self, given: Given, *, directory: str | None, files: Files = None) -> None:
         self.jsonschema = library("jsonschema", package="python3-jsonschema", purpose="to validate with a schema")
         if library_version() < OLDEST:
             raise SlipwayError("The Python library jsonschema must be 4.0 or newer on the host this task runs on")
         if isinstance(given, str):
             self.name = given
-            self.shelf = Shelf(directory or os.path.dirname(given))
-            address, content = pathlib.PurePath(os.path.realpath(given)).as_uri(), self._read(given)
+            self.shelf = Shelf(directory or os.path.dirname(given), files)
+            address, content = pathlib.PurePath(self.shelf.place(given)).as_uri(), self._read(given)
         else:
             self.name = "(inline)"
-            self.shelf = Shelf(directory)
+            self.shelf = Shelf(directory, files)
             # Its relative references lead into the directory.
             base = pathlib.PurePath(self.shelf.directory or "/")
             address, content = (base / "inline").as_uri(), given
@@ -121,7 +142,7 @@ class Schema:
 
     def _read(self, path: str) -> Any:
         try:
-            return document(read_file(path), path=path)
+            return self.shelf.read(path)
         except UnreadableError as error:
             raise SlipwayError(f"schema {path}: {error}") from error
 
@@ -148,9 +169,10 @@ class Schema:
     def _references(self, kind: Any, address: str, content: Any) -> dict[str, Any]:
         """How this version of the library follows references: it must not fetch anything."""
         fetch = self.shelf.fetch
+        own = [address, content.get("$id") if isinstance(content, dict) else None]
 
         def get(uri: str) -> Any:
-            return content if uri == address else fetch(uri)
+            return content if uri in own else fetch(uri)
 
         if library_version() < WITH_REGISTRY:
 

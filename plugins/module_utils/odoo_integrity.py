@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 # Where it is missing, connecting says so.
@@ -54,9 +54,13 @@ LEFTOVERS = {
 SHOWN = 1000
 
 UPDATE, REGENERATE, REINSTALL = "update", "regenerate_assets", "reinstall"
+DECLARE_ASSET, CORRECT_CODE, CORRECT_RECORD = "declare_asset", "correct_code", "correct_record"
 _UPDATE_TEXT = "Update module {module}, which keeps its data"
 _THEN = {
     REGENERATE: "if that is not enough, regenerate the assets",
+    DECLARE_ASSET: "what is left then is up to the code: add the script to web.assets_backend in its manifest's assets",
+    CORRECT_CODE: "what is left then, the code itself declares, and reinstalling would bring it back: correct the code",
+    CORRECT_RECORD: "no update reaches it, being marked noupdate: correct or delete it in Odoo (Settings, Technical)",
     REINSTALL: "last of all, and only with a backup, uninstall and install it, which loses its data",
 }
 
@@ -80,15 +84,35 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """The external identifier of a record: whose it is. Both empty for a record without one."""
+    """The external identifier of a record: whose it is. Both texts are empty for a record without one.
+
+    ``noupdate`` tells that an update leaves the record as it is, and ``shared`` that another module holds it
+    too, so that it outlives this one.
+    """
 
     module: str = ""
     name: str = ""
+    noupdate: bool = False
+    shared: bool = False
 
     @property
     def xmlid(self) -> str:
         """The whole identifier."""
         return f"{self.module}.{self.name}" if self.module else ""
+
+    def last_steps(self, *, declared: bool) -> tuple[str, ...]:
+        """What to do about a record that an update did not mend.
+
+        An update makes a record what the code declares, unless it is marked noupdate. So only then, and only if
+        the code does not declare the same, can reinstalling make another of it.
+
+        :param declared: whether the code declares what is wrong.
+        """
+        if not self.noupdate:
+            return (CORRECT_CODE,)
+        if declared:
+            return (CORRECT_CODE, CORRECT_RECORD)
+        return (CORRECT_RECORD,) if self.shared else (CORRECT_RECORD, REINSTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,14 +158,45 @@ def accept(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[list[F
     return kept, accepted
 
 
+def of_modules(
+    names: Sequence[str] | None, *, known: Iterable[str], findings: Iterable[Finding]
+) -> Callable[[Finding], bool]:
+    """Return the test for findings of some modules; without names, for all.
+
+    :param known: modules in Odoo's list.
+    :raises SlipwayError: a name is that of no module.
+    """
+    if names is None:
+        return lambda _finding: True
+    unknown = {*names} - {*known} - {finding.module for finding in findings}
+    if unknown:
+        raise SlipwayError(f"modules: Odoo knows no module {', '.join(sorted(unknown))}, and nothing found is of it")
+    return lambda finding: finding.module in names
+
+
+def unmatched(findings: Iterable[Finding], patterns: Iterable[str], *, kinds: Iterable[str]) -> list[str]:
+    """Patterns that fit nothing, out of those that speak of one of the kinds that were looked at."""
+    keys = [finding.key for finding in findings]
+    return [
+        pattern
+        for pattern in patterns
+        if pattern.partition(":")[0] in kinds and not any(fnmatch.fnmatchcase(key, pattern) for key in keys)
+    ]
+
+
 def check_patterns(patterns: Iterable[str]) -> None:
     """Refuse what no finding's key can ever be.
 
-    :raises SlipwayError: a pattern has no kind before its colon.
+    :raises SlipwayError: a pattern has no kind before its colon, or one that there is not.
     """
     for pattern in patterns:
         kind, colon, rest = pattern.partition(":")
-        if kind not in CHECKS.values() or not colon or not rest:
+        if colon and kind not in CHECKS.values():
+            raise SlipwayError(
+                f"ignore: {pattern!r} fits no finding, for none is of kind {kind!r}. "
+                f"The kinds are {', '.join(sorted(CHECKS.values()))}"
+            )
+        if not colon or not rest:
             raise SlipwayError(
                 f"ignore: {pattern!r} fits no finding. Take the key of a finding, such as xmlid:sale.order_1: "
                 f"one of {', '.join(sorted(CHECKS.values()))}, a colon, and a name or shell pattern"
@@ -164,11 +219,13 @@ class Menu:
 
 _MENUS = """
 WITH actions (model, id) AS ({actions}), owners AS (
-    SELECT res_id, min(module) AS module, min(name) AS name
+    SELECT res_id, min(module) AS module, min(name) AS name, bool_or(noupdate) AS noupdate,
+           count(DISTINCT module) > 1 AS shared
       FROM ir_model_data WHERE model = 'ir.ui.menu' GROUP BY res_id
 )
 SELECT m.id, coalesce(to_jsonb(m) #>> '{{name,en_US}}', to_jsonb(m) ->> 'name', ''), m.action,
-       coalesce(o.module, ''), coalesce(o.name, ''), a.id IS NOT NULL
+       coalesce(o.module, ''), coalesce(o.name, ''), coalesce(o.noupdate, false), coalesce(o.shared, false),
+       a.id IS NOT NULL
   FROM ir_ui_menu m
   LEFT JOIN owners o ON o.res_id = m.id
   LEFT JOIN actions a ON m.action = concat(a.model, ',', a.id)
@@ -193,8 +250,8 @@ def read_menus(connection: Any, tables: frozenset[str]) -> list[Menu]:
         raise SlipwayError("The database has no table of actions, so no menu can be judged")
     query = sql.SQL(_MENUS).format(actions=sql.SQL(" UNION ALL ").join(branches))
     return [
-        Menu(number, name, action, Owner(module, xmlid), found)
-        for number, name, action, module, xmlid, found in rows(connection, query)
+        Menu(number, name, action, Owner(*owner), found)
+        for number, name, action, *owner, found in rows(connection, query)
     ]
 
 
@@ -204,8 +261,11 @@ def find_menus(menus: Iterable[Menu], modules: Modules) -> list[Finding]:
     for menu in menus:
         if menu.found:
             continue
+        # Code names an action, not its id: none can declare one that does not exist.
         steps, remedy = modules.remedy(
-            menu.owner.module, then=(REINSTALL,), otherwise="Delete the menu in Odoo: no installed module declares it"
+            menu.owner.module,
+            then=menu.owner.last_steps(declared=False),
+            otherwise="Delete the menu in Odoo: no installed module declares it",
         )
         label = f"Menu {menu.name!r} ({menu.owner.xmlid or f'id {menu.id}'})"
         what = f"{label} leads to {menu.action}, which does not exist"
@@ -239,10 +299,11 @@ class Upload:
 
 _CLIENT_ACTIONS = """
 SELECT a.id, coalesce(a.tag, ''), coalesce(to_jsonb(a) #>> '{name,en_US}', to_jsonb(a) ->> 'name', ''),
-       coalesce(d.module, ''), coalesce(d.name, ''),
+       coalesce(d.module, ''), coalesce(d.name, ''), coalesce(d.noupdate, false), coalesce(d.shared, false),
        (SELECT count(*) FROM ir_ui_menu m WHERE m.action = concat('ir.actions.client,', a.id))
   FROM ir_act_client a
-  LEFT JOIN (SELECT res_id, min(module) AS module, min(name) AS name
+  LEFT JOIN (SELECT res_id, min(module) AS module, min(name) AS name, bool_or(noupdate) AS noupdate,
+                    count(DISTINCT module) > 1 AS shared
                FROM ir_model_data WHERE model = 'ir.actions.client' GROUP BY res_id) d ON d.res_id = a.id
  ORDER BY a.id
 """
@@ -262,8 +323,8 @@ SELECT url, store_fname, db_datas FROM ir_attachment
 def read_client_actions(connection: Any) -> list[ClientAction]:
     """Read all client actions."""
     return [
-        ClientAction(number, tag, name, Owner(module, xmlid), menus)
-        for number, tag, name, module, xmlid, menus in rows(connection, _CLIENT_ACTIONS)
+        ClientAction(number, tag, name, Owner(*owner), menus)
+        for number, tag, name, *owner, menus in rows(connection, _CLIENT_ACTIONS)
     ]
 
 
@@ -295,9 +356,16 @@ class Handlers:
 
 
 def find_client_actions(
-    actions: Iterable[ClientAction], handlers: Handlers, modules: Modules
+    actions: Iterable[ClientAction],
+    handlers: Handlers,
+    modules: Modules,
+    *,
+    declared: Callable[[ClientAction], Iterable[str]],
 ) -> tuple[list[Finding], list[Finding]]:
-    """Client actions that no script handles (BM-15), and those of them that are Odoo's own leftovers."""
+    """Client actions that no script handles (BM-15), and those of them that are Odoo's own leftovers.
+
+    :param declared: the tags that its module's code gives an action. Asked about those that an update leaves alone.
+    """
     found: list[Finding] = []
     leftovers: list[Finding] = []
     for action in actions:
@@ -305,12 +373,16 @@ def find_client_actions(
             continue
         what = f"Client action {action.name!r} ({action.owner.xmlid or f'id {action.id}'}) "
         what += f"has tag {action.tag!r}, which " if action.tag else "has no tag"
+        owner, elsewhere = action.owner, handlers.elsewhere.get(action.tag, ())
+        reachable = owner.noupdate and owner.module in modules.on_disk
+        last = owner.last_steps(declared=reachable and not handlers.tags.issuperset(declared(action)))
+        if elsewhere:
+            last = tuple(DECLARE_ASSET if step == CORRECT_CODE else step for step in last)
         steps, remedy = modules.remedy(
-            action.owner.module,
-            then=(REGENERATE, REINSTALL),
+            owner.module,
+            then=(REGENERATE, *last),
             otherwise="Delete the action in Odoo: no installed module declares it",
         )
-        elsewhere = handlers.elsewhere.get(action.tag, ())
         owners = sorted({url.split("/")[1] for url in elsewhere})
         missing = [name for name in owners if name not in modules.installed]
         if missing and len(missing) == len(owners):
@@ -318,8 +390,6 @@ def find_client_actions(
             steps, remedy = ("install",), f"Install module {missing[0]}"
         elif elsewhere:
             what += f"{', '.join(elsewhere)} registers, but no asset bundle of the web client holds that script"
-            steps = ("declare_asset", *steps)
-            remedy = f"Add the script to the assets of its manifest, in web.assets_backend. {remedy}"
         elif action.tag:
             what += "no script of the installed modules registers"
         key = f"{CLIENT_ACTION}:{action.tag or action.id}"

@@ -166,6 +166,12 @@ options:
       - The directory that references (C($ref)) from one schema to another may lead to, by relative path
         or by the C($id) of a schema in it. A schema file's own directory when not given.
     type: path
+  schema_files:
+    description:
+      - What schema files hold, by their absolute path. With it no schema is read where the task runs, so that
+        schemas on the controller can judge what answers another host. It must hold those that other options
+        name, and those that these refer to.
+    type: dict
   addresses:
     description:
       - Addresses to connect to, by the name in a URL, in place of what the name resolves to. The name
@@ -307,9 +313,15 @@ in_agreement:
   description: Whether every source was read and is at this version, and all schemas are satisfied.
   returned: when the sources could be asked
   type: bool
+assumed:
+  description: Present and true when check mode could not look, because a Python library is missing that an earlier
+    task installs.
+  returned: in check mode, when it is too early
+  type: bool
+  sample: true
 message:
   description: All faults, numbered, or what all agree on. When the module fails, it is C(msg).
-  returned: success
+  returned: success, unless RV(assumed)
   type: str
   sample: |-
     2 faults in the contract:
@@ -376,7 +388,9 @@ schema_errors:
       description: The file, or the source as in RV(sources).
       type: str
     pointer:
-      description: Where in the document, as a JSON pointer. Empty for the whole document.
+      description:
+        - Where in the document, as a JSON pointer. Empty for the whole document.
+        - V(null) when there is no document, because no file fits or it cannot be parsed.
       type: str
       sample: /boards/0/id
     message:
@@ -431,7 +445,7 @@ def source_of(options: Mapping[str, Any], params: Mapping[str, Any]) -> Source:
         question = question_of(options, plain_http=params["allow_plain_http"]) if options["url"] is not None else None
         return Source(options=options, question=question, schema=schema_of(options["schema"], params))
     except SlipwayError as error:
-        raise SlipwayError(f"source {options['name']}: {error}") from error
+        raise type(error)(f"source {options['name']}: {error}") from error
 
 
 def require_fitting(options: Mapping[str, Any]) -> None:
@@ -489,7 +503,7 @@ def schema_of(given: Any, params: Mapping[str, Any]) -> Schema | None:
         return None
     if isinstance(given, str):
         require_absolute(given, "schema")
-    return Schema(given, directory=params["schema_directory"])
+    return Schema(given, directory=params["schema_directory"], files=params["schema_files"])
 
 
 class Reader:
@@ -559,7 +573,7 @@ class Reader:
         for pattern in patterns:
             files = sorted(path for path in glob.iglob(pattern, recursive=True) if os.path.isfile(path))
             if not files:
-                self.breaches.append(breach(schema, where=pattern, message="there is no such file to validate"))
+                self.breaches.append(breach(schema, where=pattern, message=_no_file(pattern)))
             for file in files:
                 try:
                     content = api_contract_files.document(api_contract_files.read_file(file), path=file)
@@ -585,7 +599,13 @@ def reading(source: Source, value: Value, *, where: str) -> Reading:
 
 
 def breach(schema: Schema, *, where: str, message: str) -> Breaches:
-    return Breaches(errors=(SchemaError(schema=schema.name, where=where, pointer="", message=message),))
+    """What cannot be held to a schema, for there is no document."""
+    return Breaches(errors=(SchemaError(schema=schema.name, where=where, pointer=None, message=message),))
+
+
+def _no_file(pattern: str) -> str:
+    fault = "no file fits this pattern" if glob.has_magic(pattern) else "there is no such file"
+    return f"{fault}, so none is validated"
 
 
 def require_sound(params: Mapping[str, Any]) -> None:
@@ -600,7 +620,10 @@ def require_sound(params: Mapping[str, Any]) -> None:
         raise SlipwayError(f"reference {params['reference']} is none of the sources {', '.join(names)}")
     api_contract.require_comparable(params["expected"], compare=params["compare"])
     require_absolute(params["schema_directory"], "schema_directory")
-    if params["schema_directory"] is not None and not os.path.isdir(params["schema_directory"]):
+    for path in params["schema_files"] or ():
+        require_absolute(path, "schema_files")
+    directory = params["schema_directory"] if params["schema_files"] is None else None
+    if directory is not None and not os.path.isdir(directory):
         raise SlipwayError(f"schema_directory {params['schema_directory']} is no directory")
     for entry in params["schemas"]:
         for pattern in entry["files"]:
@@ -735,6 +758,7 @@ def main() -> None:
                 },
             },
             "schema_directory": {"type": "path"},
+            "schema_files": {"type": "dict"},
             "addresses": {"type": "dict", "default": {}},
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
@@ -748,7 +772,7 @@ def main() -> None:
         mutually_exclusive=[("ca_path", "ca_content"), ("expected", "reference")],
         supports_check_mode=True,
     )
-    run_module(module, work, intent="compare the versions of a contract")
+    run_module(module, work, intent="compare the versions of a contract", changes=False)
 
 
 if __name__ == "__main__":

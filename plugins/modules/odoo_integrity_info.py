@@ -21,7 +21,7 @@ description:
 options:
   checks:
     description:
-      - What to look at.
+      - What to look at, at least one of these.
       - V(modules) are those left C(to install), C(to upgrade) or C(to remove), and installed ones whose
         code is gone, not installable, or without something that they depend on.
       - V(menus) are those that lead to an action that does not exist.
@@ -35,6 +35,12 @@ options:
     elements: str
     choices: [modules, menus, client_actions, xmlids, scheduled_actions, attachments]
     default: [modules, menus, client_actions, xmlids, scheduled_actions, attachments]
+  modules:
+    description:
+      - Technical names of modules, whose findings alone are reported. Of all modules, and of records that
+        none declares, when not given.
+    type: list
+    elements: str
   filestore:
     description:
       - How to look at files of attachments.
@@ -53,7 +59,8 @@ options:
     description:
       - Keys of findings that are accepted, or shell patterns of keys, such as V(client_action:my_board),
         V(xmlid:__export__.*) or V(menu:crm.menu_old).
-      - They come back in RV(accepted) and do not make the database unsound.
+      - They come back in RV(accepted) and do not make the database unsound. Those that fit nothing come
+        back in RV(unmatched_ignores), with a warning.
     type: list
     elements: str
     default: []
@@ -62,7 +69,7 @@ extends_documentation_fragment:
 notes:
   - Everything but the attachments is read in one transaction that can write nothing. It takes about a
     second. What Odoo replaces in the filestore meanwhile is no finding.
-  - Of each kind at most 1,000 findings are listed. RV(counts) has them all.
+  - Of each kind at most 1,000 findings are listed. RV(counts) has them all, and O(modules) narrows them down.
   - A scheduled action that Odoo has switched off after 5 failures is not active any more, so it is not
     looked at.
 seealso:
@@ -136,18 +143,20 @@ findings:
       description:
         - What may mend it, in the order in which to try. V(update), V(regenerate_assets), V(install) and
           V(reinstall) speak of the module.
-        - V(repair_modules) is a run of M(slipway.odoo.odoo_module). V(declare_asset), V(restore_code) and V(remove)
-          speak of its code.
-        - V(remove_record), V(restore_file), V(start_service) and V(read_log) are for people.
+        - V(repair_modules) is a run of M(slipway.odoo.odoo_module). V(declare_asset), V(correct_code), V(restore_code)
+          and V(remove) speak of its code.
+        - V(correct_record), V(remove_record), V(restore_file), V(start_service) and V(read_log) are for people.
+        - V(reinstall) stands only where no update can help, because the record is marked C(noupdate), and where the
+          code does not declare what is wrong. All other records are after an update what the code declares.
       type: list
       elements: str
-      sample: [update, regenerate_assets, reinstall]
+      sample: [update, regenerate_assets, correct_code]
     remedy:
       description: The same in words.
       type: str
       sample: >-
-        Update module slipway_depot, which keeps its data; if that is not enough, regenerate the assets; last of all,
-        and only with a backup, uninstall and install it, which loses its data
+        Update module slipway_depot, which keeps its data; if that is not enough, regenerate the assets; what is left
+        then, the code itself declares, and reinstalling would bring it back: correct the code
 modules:
   description: Findings of kind V(module).
   returned: unless RV(assumed)
@@ -192,6 +201,14 @@ accepted:
   returned: unless RV(assumed)
   type: list
   elements: dict
+  sample: []
+unmatched_ignores:
+  description:
+    - Entries of O(ignore) that fit no finding, out of those of the kinds that were looked at.
+    - Entries about attachments are left out with O(filestore=files), which cannot see all that they may mean.
+  returned: unless RV(assumed)
+  type: list
+  elements: str
   sample: []
 counts:
   description: How many findings there are of each kind that was looked at, the accepted ones left out.
@@ -294,9 +311,11 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_client_actions i
     is_candidate,
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_db import rows
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_declared import declared_tags
 from ansible_collections.slipway.odoo.plugins.module_utils.odoo_integrity import (
     CHECKS,
     SHOWN,
+    ClientAction,
     Finding,
     Handlers,
     Modules,
@@ -370,12 +389,18 @@ class Examination:
         handled = {*registrations.tags, *registrations.possible}
         elsewhere = scripts.find_elsewhere({action.tag for action in actions} - handled)
         found, leftovers = odoo_integrity.find_client_actions(
-            actions, Handlers(tags=frozenset(handled), elsewhere=elsewhere), self.modules
+            actions, Handlers(tags=frozenset(handled), elsewhere=elsewhere), self.modules, declared=self.declared
         )
         self.checked.update(client_actions=len(actions), scripts=len(scripts.content), handlers=len(registrations.tags))
         self.unchecked["registrations"] = list(registrations.unclear)
         self.findings += found
         self.leftovers += leftovers
+
+    def declared(self, action: ClientAction) -> frozenset[str]:
+        """The tags that its module's code gives a client action."""
+        owner = action.owner
+        path = self.disk.manifests[owner.module].path
+        return declared_tags(path, module=owner.module, name=owner.name, tag=action.tag)
 
     def look_at_xmlids(self) -> None:
         """E19."""
@@ -497,19 +522,25 @@ class WebClientScripts:
 
 def result_of(examination: Examination, params: dict[str, Any]) -> dict[str, Any]:
     """What the module returns."""
-    findings, accepted = odoo_integrity.accept(examination.findings, params["ignore"])
+    everything = (*examination.findings, *examination.leftovers)
+    wanted = odoo_integrity.of_modules(params["modules"], known=examination.records, findings=everything)
+    findings, accepted = odoo_integrity.accept(filter(wanted, examination.findings), params["ignore"])
+    leftovers = filter(wanted, examination.leftovers)
     by_kind = {
         check: [dataclasses.asdict(finding) for finding in findings if finding.kind == kind]
         for check, kind in CHECKS.items()
     }
     shown = {check: found[:SHOWN] for check, found in by_kind.items()}
+    # Comparing sizes only, an altered file that somebody accepted is no finding.
+    seen = {CHECKS[check] for check in params["checks"] if check != "attachments" or params["filestore"] == "hashes"}
     result: dict[str, Any] = {
         "changed": False,
         "database": examination.session.database,
         "sound": not findings,
         "findings": [finding for found in shown.values() for finding in found],
         **shown,
-        "accepted": [dataclasses.asdict(finding) for finding in (*accepted, *examination.leftovers)][:SHOWN],
+        "accepted": [dataclasses.asdict(finding) for finding in (*accepted, *leftovers)][:SHOWN],
+        "unmatched_ignores": odoo_integrity.unmatched(everything, params["ignore"], kinds=seen),
         "counts": {check: len(found) for check, found in by_kind.items() if check in params["checks"]},
         "checked": examination.checked,
         "unchecked": examination.unchecked,
@@ -522,13 +553,18 @@ def result_of(examination: Examination, params: dict[str, Any]) -> dict[str, Any
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Read, and compare."""
     params = module.params
+    if not params["checks"]:
+        raise SlipwayError(f"checks is empty, so that nothing would be looked at. Name one of {', '.join(CHECKS)}")
     odoo_integrity.check_patterns(params["ignore"])
     if params["overdue_minutes"] < 0:
         raise SlipwayError("overdue_minutes must not be negative")
     with open_session(params, database="database") as session:
         examination = Examination(session, params)
         examination.run()
-        return result_of(examination, params)
+        result = result_of(examination, params)
+    if result["unmatched_ignores"]:
+        module.warn(f"ignore: nothing is found that {', '.join(result['unmatched_ignores'])} could stand for")
+    return result
 
 
 def main() -> None:
@@ -537,6 +573,7 @@ def main() -> None:
         argument_spec={
             **reading_arguments(),
             "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": list(CHECKS)},
+            "modules": {"type": "list", "elements": "str"},
             "filestore": {"type": "str", "choices": ["hashes", "files"], "default": "hashes"},
             "overdue_minutes": {"type": "int", "default": 60},
             "ignore": {"type": "list", "elements": "str", "default": []},

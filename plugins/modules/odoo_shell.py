@@ -15,9 +15,11 @@ description:
   - The script finds C(env) (as the superuser), C(payload), C(secret_payload) and C(check_mode), and may set
     C(result), which is anything that JSON can hold, and C(changed).
   - A script knows best whether it changed anything, so it should set C(changed) to C(True) or C(False).
-    When it does not, a script whose work is committed counts as a change, and one that is rolled back does not.
+    When it does not, it counts as a change. With O(commit=false) nothing does.
   - What the script prints is returned and does no harm. Script and payload reach Odoo through a pipe. Nothing
-    of them is on a command line, in the environment or on the target's disk.
+    of them is on a command line or in the environment.
+  - As with every module the options are in the target's journal. Neither the text of a script that O(src) names
+    nor O(secret_payload) is, so a script with secrets in it can be a vault.
   - After the commit the running processes of Odoo are told to drop what they had cached, which C(odoo shell)
     itself does not do.
   - When the script fails, the exception, the line of the script and the last lines of the traceback are
@@ -36,7 +38,7 @@ options:
     default: false
   source:
     description:
-      - The script's text.
+      - The script's text. It is in the target's journal, so secrets belong in O(secret_payload).
     type: str
   database:
     description:
@@ -99,10 +101,20 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Let Odoo see modules that are new on disk
+# files/count_partners.py beside the playbook holds: result = env["res.partner"].search_count([])
+- name: Run a script of your own
   slipway.odoo.odoo_shell:
     config: /etc/odoo/main.conf
-    src: refresh_module_list.py
+    src: count_partners.py
+    commit: false
+    run_in_check_mode: true
+  become: true
+  register: partners
+
+- name: Let Odoo see modules that are new on disk, with a script of this collection, installed beside the playbook
+  slipway.odoo.odoo_shell:
+    config: /etc/odoo/main.conf
+    src: "{{ playbook_dir }}/collections/ansible_collections/slipway/odoo/playbooks/files/refresh_module_list.py"
     run_in_check_mode: true
   become: true
 
@@ -203,6 +215,7 @@ msg:
   sample: Would run regenerate_assets.py in odoo shell.
 """
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -220,13 +233,15 @@ SHORTEST_SECRET = 4
 
 
 def read_source(params: dict[str, Any]) -> str:
-    """The script's text; the action plugin has read it already unless it lies on the target.
+    """The script's text; the action plugin has sent it along unless it lies on the target.
 
     :raises NotReadyError: it lies there not.
     :raises SlipwayError: it cannot be read, or is empty.
     """
     text = params["source"]
-    if text is None:
+    if params["_script"] is not None:
+        text = base64.b64decode(params["_script"]).decode()
+    elif text is None:
         try:
             with open(params["src"], encoding="utf-8") as stream:
                 text = stream.read()
@@ -275,7 +290,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             timeout=params["timeout"],
         )
     result.update(
-        changed=params["commit"] if answer.changed is None else bool(answer.changed),
+        # What is rolled back in any case is no change, whatever the script says.
+        changed=params["commit"] and answer.changed is not False,
         ran=True,
         committed=params["commit"] and not module.check_mode,
         result=answer.result,
@@ -294,13 +310,14 @@ def main() -> None:
             "src": {"type": "str"},
             "remote_src": {"type": "bool", "default": False},
             "source": {"type": "str"},
+            # The text of src in base64: that of a short script would be masked wherever the result happens to hold it.
+            "_script": {"type": "str", "no_log": True},
             "database": {"type": "str"},
             "payload": {"type": "raw"},
             "secret_payload": {"type": "dict", "default": {}, "no_log": True},
             "commit": {"type": "bool", "default": True},
             "run_in_check_mode": {"type": "bool", "default": False},
         },
-        # The action plugin fills in source for src.
         required_one_of=[("src", "source")],
         supports_check_mode=True,
     )

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 NAME, PORT = "odoo.demo.test", 8443
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 SITE = f"https://{NAME}:{PORT}"
 HEADER = "X-Contract-Version"
 #: Each answer has a version of its own, so that each can drift alone.
@@ -295,7 +296,7 @@ def test_a_certificate_that_is_not_trusted(api: Api, call: Callable[..., Any]) -
         "api_contract_info", sources=named({"a": api.sources["bearer"]}), addresses={NAME: "127.0.0.1"}, fails=True
     )
     assert statuses(result) == {"a": "unreachable"}
-    assert "certificate" in result["sources"]["a"]["detail"]
+    assert "certificate with ca_path or ca_content" in result["sources"]["a"]["detail"]
 
 
 def test_a_page_without_the_header_is_missing_it(api: Api, call: Callable[..., Any]) -> None:
@@ -410,3 +411,54 @@ def test_files_of_the_controller_and_a_site_in_one_play(
     assert done.returncode != 0
     assert "boards: has 1.0.0, 1.1.0 is expected" in done.stdout
     assert api.login["password"] not in done.stdout
+
+
+STAGE = """
+- hosts: odoo_edge
+  gather_facts: false
+  vars:
+    slipway_verify_options: {address: 127.0.0.1, wait: 0}
+    slipway_contracts: "{{ odoo_instances | subelements('contracts') }}"
+    edge_tls_ca: {certificate: "{{ playbook_dir }}/ca.crt"}
+  tasks:
+    - ansible.builtin.import_tasks: %s
+"""
+
+
+def test_contracts_of_a_site_hold_its_answers_to_schemas_of_the_controller(
+    api: Api, tmp_path: pathlib.Path, run_playbook: Callable[..., Any], authority: str
+) -> None:
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas/boards.json").write_text('{"minItems": 1, "items": {"$ref": "board.yaml"}}')
+    (tmp_path / "schemas/board.yaml").write_text("required: [id, name]")
+    (tmp_path / "ca.crt").write_text(authority)
+    (tmp_path / "play.yml").write_text(STAGE % (ROOT / "playbooks/stages/tasks/contracts.yml"))
+    # Not as installed by somebody else: the stage itself must see to it.
+    api.instance.host.run("DEBIAN_FRONTEND=noninteractive apt-get -qy purge python3-jsonschema")
+
+    def run(*options: str, **contract: Any) -> str:
+        boards = {
+            "name": "boards",
+            **api.sources["session"],
+            "schema": str(tmp_path / "schemas/../schemas/boards.json"),
+        }
+        held = {"name": "board", "expected": "1.0.0", "sources": [boards], **contract}
+        site = {"odoo_instances": [{"name": api.instance.name, "domains": [NAME], "contracts": [held]}]}
+        done = run_playbook(str(tmp_path / "play.yml"), "-e", json.dumps(site), *options)
+        output = " ".join(done.stdout.split())
+        assert api.login["password"] not in output
+        assert (done.returncode == 0) is (" failed=0 " in output)
+        return output
+
+    directory = {"schema_directory": str(tmp_path / "schemas")}
+    checked = run("--check", **directory)
+    assert "jsonschema is needed to validate with a schema" in checked
+    assert " failed=0 " in checked
+    held = run(**directory)
+    assert "1 source at version 1.0.0" in held
+    assert " changed=1 " in held
+    assert " changed=0 " in run("--check", **directory)
+    assert "board.yaml is not among schema_files" in run()
+
+    (tmp_path / "schemas/board.yaml").write_text("required: [id, owner]")
+    assert "at /0: 'owner' is a required property" in run(**directory)

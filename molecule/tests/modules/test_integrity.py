@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -113,8 +114,32 @@ def test_a_client_action_whose_handler_is_commented_out(depot: Any) -> None:
     with edited(depot, BOARD, "actionRegistry\n    .add(", "// actionRegistry.add(BOARD_TAG, DepotBoard)\nvoid ("):
         found = one(look(depot, "client_actions"))
     assert found["key"] == "client_action:slipway_depot.board"
-    assert found["steps"] == ["update", "regenerate_assets", "reinstall"]
+    assert found["steps"] == ["update", "regenerate_assets", "correct_code"]
     assert look(depot, "client_actions")["sound"]
+
+
+def test_reinstalling_is_a_remedy_only_where_the_code_declares_something_else(depot: Any) -> None:
+    row = "WHERE module = 'slipway_depot' AND name = '{}'"
+    back = (
+        f"UPDATE ir_act_client SET tag = 'slipway_depot.board' WHERE id = ({RECORD.format('action_board')});"
+        "UPDATE ir_model_data SET noupdate = false WHERE module = 'slipway_depot'"
+    )
+    kept = f"UPDATE ir_model_data SET noupdate = true {row.format('action_board')}"
+    with changed(depot, "UPDATE ir_act_client SET tag = 'none' WHERE tag = 'slipway_depot.board'", back=back):
+        assert one(look(depot, "client_actions"))["steps"] == ["update", "regenerate_assets", "correct_code"]
+        depot.sql(kept)
+        found = one(look(depot, "client_actions"))
+        assert found["steps"] == ["update", "regenerate_assets", "correct_record", "reinstall"]
+        with edited(depot, "slipway_depot/views/depots.xml", ">slipway_depot.board<", ">none<"):
+            found = one(look(depot, "client_actions"))
+            assert found["steps"] == ["update", "regenerate_assets", "correct_code", "correct_record"]
+    menu = RECORD.format("menu_depots")
+    right = depot.sql(f"SELECT action FROM ir_ui_menu WHERE id = ({menu})")[0][0]
+    back = f"UPDATE ir_ui_menu SET action = '{right}' WHERE id = ({menu});" + back.partition(";")[2]
+    with changed(depot, back.partition(";")[0].replace(right, "ir.actions.act_url,99999"), back=back):
+        assert one(look(depot, "menus"))["steps"] == ["update", "correct_code"]
+        depot.sql(f"UPDATE ir_model_data SET noupdate = true {row.format('menu_depots')}")
+        assert one(look(depot, "menus"))["steps"] == ["update", "correct_record", "reinstall"]
 
 
 def test_a_client_action_whose_handler_is_in_no_bundle(depot: Any) -> None:
@@ -122,7 +147,7 @@ def test_a_client_action_whose_handler_is_in_no_bundle(depot: Any) -> None:
     for bundle in ("web.assets_frontend", "web.assets_unit_tests"):
         with edited(depot, manifest, "web.assets_backend", bundle):
             found = one(look(depot, "client_actions"))
-            assert found["steps"][0] == "declare_asset"
+            assert found["steps"] == ["update", "regenerate_assets", "declare_asset"]
             assert f"/{BOARD} registers" in found["what"]
 
 
@@ -143,7 +168,7 @@ def test_assets_of_the_database_count_too(depot: Any) -> None:
         "INSERT INTO ir_asset (name, bundle, directive, path, active, sequence) VALUES ('int', 'web.assets_backend',"
     )
     with changed(depot, f"{insert} 'remove', '{BOARD}', true, 16)", back=back):
-        assert one(look(depot, "client_actions"))["steps"][0] == "declare_asset"
+        assert one(look(depot, "client_actions"))["steps"][-1] == "declare_asset"
     with changed(depot, f"{insert} 'remove', '{BOARD}', false, 16)", back=back):
         assert look(depot, "client_actions")["sound"]
 
@@ -182,6 +207,8 @@ def test_external_identifiers_of_nothing(depot: Any) -> None:
         accepted = look(depot, "xmlids", ignore=["xmlid:slipway_depot.int_?", "xmlid:__export__.*"])
         assert accepted["sound"]
         assert len(accepted["accepted"]) == 3
+        assert accepted["unmatched_ignores"] == []
+        assert look(depot, "xmlids", ignore=["xmlid:x", "menu:x"])["unmatched_ignores"] == ["xmlid:x"]
 
 
 def test_files_of_attachments(depot: Any) -> None:
@@ -283,16 +310,25 @@ def test_an_empty_registry_and_a_failed_query_are_failures(wreck: Any, statement
     assert words in look_failing(wreck, check)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"database": "int_nowhere"}, "There is no database 'int_nowhere'"),
-        ({"database": "postgres"}, "not installed in database 'postgres'"),
-        ({"ignore": ["crm.menu"]}, "fits no finding"),
-        ({"overdue_minutes": -1}, "must not be negative"),
-        ({"config": "/etc/odoo/nowhere.conf"}, "no configuration file"),
-    ],
-)
-def test_bad_input_is_refused(depot: Any, call: Any, options: dict[str, Any], words: str) -> None:
-    result = call("odoo_integrity_info", fails=True, **{"config": depot.config, **options})
-    assert words in result["msg"]
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"database": "int_nowhere"}, "There is no database 'int_nowhere'"),
+    ({"database": "postgres"}, "not installed in database 'postgres'"),
+    ({"ignore": ["crm.menu"]}, "fits no finding"),
+    ({"ignore": ["client_actions:x"]}, "none is of kind 'client_actions'"),
+    ({"checks": []}, "checks is empty"),
+    ({"overdue_minutes": -1}, "must not be negative"),
+    ({"config": "/etc/odoo/nowhere.conf"}, "no configuration file"),
+    ({"modules": ["base", "nowhere"]}, "Odoo knows no module nowhere"),
+]
+
+
+def test_bad_input_is_refused(depot: Any, call: Any) -> None:
+    def refuse(options: dict[str, Any]) -> str:
+        return str(
+            call("odoo_integrity_info", fails=True, **{"config": depot.config, "checks": ["menus"], **options})["msg"]
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        messages = list(pool.map(refuse, [options for options, _words in REFUSED]))
+    for (options, words), message in zip(REFUSED, messages, strict=True):
+        assert words in message, options

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import pathlib
+import re
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 Instance = Any  # conftest.Instance
-FILES = pathlib.Path(__file__).resolve().parents[3] / "playbooks" / "files"
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+FILES = ROOT / "playbooks" / "files"
+VAULT = ROOT / ".venv/bin/ansible-vault"
 TITLE = 'env["ir.config_parameter"].set_param("slipway.title", payload)'
 
 
@@ -43,6 +48,8 @@ def test_rolled_back(instance: Instance) -> None:
     before = title(instance)
     done = instance.call("odoo_shell", source=f"{TITLE}\nresult = 1", payload="other", commit=False)
     assert (done["result"], done["changed"], title(instance)) == (1, False, before)
+    done = instance.call("odoo_shell", source=f"{TITLE}\nchanged = True", payload="other", commit=False)
+    assert (done["changed"], done["committed"], title(instance)) == (False, False, before)
     planned = instance.call("odoo_shell", check=True, source=TITLE, payload="other", run_in_check_mode=True)
     assert (planned["changed"], planned["committed"], title(instance)) == (True, False, before)
     logs = instance.logs()
@@ -74,6 +81,36 @@ def test_scripts_on_the_controller_and_on_the_target(instance: Instance, tmp_pat
     target = f"{instance.addons}/../ask.py"
     assert instance.call("odoo_shell", src=target, remote_src=True)["result"] == 1
     assert "cannot be read on the controller" in instance.call("odoo_shell", src="none.py", fails=True)["msg"]
+
+
+def test_a_script_out_of_a_vault_is_shown_nowhere(
+    instance: Instance, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "password").write_text("right horse")
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(tmp_path / "password"))
+    clear = "TOKEN = 'modhushmod'\nresult = len(TOKEN)\nif payload:\n    raise ValueError('no')"
+    script = tmp_path / "secret.py"
+
+    def logged(pattern: str) -> int:
+        return int(instance.host.run("journalctl -t ansible-slipway.odoo.odoo_shell --since=-10min -g %s", pattern).rc)
+
+    def call(text: str, **arguments: Any) -> dict[str, Any]:
+        script.write_text(text)
+        subprocess.run([VAULT, "encrypt", script], check=True, capture_output=True)
+        done: dict[str, Any] = instance.call("odoo_shell", src=str(script), commit=False, **arguments)
+        # What -vvv shows of the call.
+        assert done["invocation"]["module_args"]["source"] is None
+        packed = base64.b64encode(text.encode()).decode()
+        assert not re.search(f"modhushmod|{re.escape(packed)}", str(done))
+        assert logged(f"modhushmod|{re.escape(packed)}") == 1
+        return done
+
+    assert call(clear)["result"] == 10
+    failed = call(clear, payload=1, fails=True)
+    assert (failed["line"], failed["traceback"][-1]) == (4, "ValueError: no")
+    # However short a script is, nothing else is masked.
+    assert call("result=1")["log_file"].startswith(instance.log_directory)
+    assert logged("_script=NOT_LOGGING_PARAMETER") == 0
 
 
 def test_the_scripts_that_come_with_the_collection_tell_the_truth(instance: Instance) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 BACKUPS = "/srv/slipway-tests/introot"
 MANIFEST = "slipway_depot/__manifest__.py"
 BOARD = "slipway_depot/static/src/board.js"
+VIEWS = "slipway_depot/views/depots.xml"
 #: In place of Odoo: a service whose reloads can be counted.
 UNIT = """[Service]
 ExecStart=/bin/sleep infinity
@@ -21,16 +23,21 @@ ExecReload=/bin/sh -c 'echo reload >>/srv/slipway-tests/inttruth/reloads'
 
 @pytest.fixture(scope="module")
 def play(run_playbook: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a playbook for one instance of the tests, as the only one of the site."""
+    """Run a playbook for one or several instances of the tests, as the only ones of the site."""
 
-    def run(playbook: str, instance: Any, *options: str, fails: bool = False, **knobs: Any) -> str:
-        described = {
-            "name": instance.name,
-            "domains": [f"{instance.name}.example.com"],
-            "addons_path": [instance.addons],
-            **dict.fromkeys(("database_password", "admin_password", "master_password"), "unused"),
-        }
-        extra = {"odoo_instances": [described], **knobs}
+    def run(playbook: str, *given: Any, fails: bool = False, **knobs: Any) -> str:
+        options = [item for item in given if isinstance(item, str)]
+        described = [
+            {
+                "name": instance.name,
+                "domains": [f"{instance.name}.example.com"],
+                "addons_path": [instance.addons],
+                **dict.fromkeys(("database_password", "admin_password", "master_password"), "unused"),
+            }
+            for instance in given
+            if not isinstance(instance, str)
+        ]
+        extra = {"odoo_instances": described, **knobs}
         done = run_playbook(playbook, "-e", json.dumps(extra), *options)
         assert (done.returncode != 0) is fails, done.stdout[-6000:]
         return str(done.stdout)
@@ -83,9 +90,11 @@ def test_the_truth_is_told_first_and_made_then(play: Any, stale: Any) -> None:
     adopted = play("truth_sync.yml", stale, slipway_truth_adopt=True)
     assert not ran(adopted, "Throw the compiled assets away")
     # An instance that is as it should be: nothing to do, and nothing done.
-    again = play("truth_sync.yml", stale)
+    again = play("truth_sync.yml", stale, odoo_http_interface="0.0.0.0")
     assert changes(again) == 0
     assert ran(again, "Ask for the log-in page, which compiles its assets")
+    assert re.search(r"\bupdated: \[\]\n", again)
+    assert "would_update" not in again
 
     stale.edit(MANIFEST, '"version": "19.0.1.0.0"', '"version": "19.0.1.1.0"')
     stale.put_addons("slipway_depot_line")
@@ -96,7 +105,10 @@ def test_the_truth_is_told_first_and_made_then(play: Any, stale: Any) -> None:
     assert stale.sql("SELECT count(*) FROM ir_module_module") == before
     assert version(stale) == "19.0.1.0.0"
 
+    assert re.search(r"would_update:\s+- slipway_depot\n", checked)
+
     told = play("truth_sync.yml", stale, slipway_truth_update=False)
+    assert re.search(r"would_update:\s+- slipway_depot\n", told)
     assert re.search(r"newer_on_disk:\s+- slipway_depot\n", told)
     assert stale.sql("SELECT state FROM ir_module_module WHERE name = 'slipway_depot_line'") == [["uninstalled"]]
     assert version(stale) == "19.0.1.0.0"
@@ -105,6 +117,7 @@ def test_the_truth_is_told_first_and_made_then(play: Any, stale: Any) -> None:
     made = play("truth_sync.yml", stale)
     assert version(stale) == "19.0.1.1.0"
     assert ran(made, "Throw the compiled assets away")
+    assert re.search(r"\bupdated:\s+- slipway_depot\n", made)
     # The file came to stand there before the last reload.
     assert reloads(stale) == counted
     assert changes(play("truth_sync.yml", stale)) == 0
@@ -117,6 +130,22 @@ def test_newer_code_is_loaded_by_a_service_that_runs(play: Any, stale: Any) -> N
     assert reloads(stale) == counted + 1
 
 
+def test_the_failure_of_one_instance_leaves_no_service_of_another_on_older_code(
+    play: Any, stale: Any, broken: Any
+) -> None:
+    counted, had = reloads(stale), version(broken)
+    for instance in (broken, stale):
+        instance.edit(MANIFEST, '"version": "19.0.1.', '"version": "19.0.2.')
+    broken.edit("slipway_depot/views/depots.xml", "<odoo>", '<odoo><record id="x" model="no.such.model"/>')
+    output = play("truth_sync.yml", broken, stale, fails=True)
+    broken.put_addons("slipway_depot")
+    assert "no.such.model" in output
+    assert "were not reloaded: intrepair." in " ".join(output.split())
+    assert (version(stale)[:7], version(broken)) == ("19.0.2.", had)
+    assert reloads(stale) == counted + 1
+    assert ran(output, "Throw the compiled assets away")
+
+
 def test_what_is_broken_is_not_called_the_truth(play: Any, stale: Any) -> None:
     stale.drop_addons("slipway_depot", "slipway_depot_line")
     output = play("truth_sync.yml", stale, fails=True)
@@ -125,34 +154,35 @@ def test_what_is_broken_is_not_called_the_truth(play: Any, stale: Any) -> None:
     assert "in no directory of the addons path" in output
 
 
-@pytest.mark.parametrize(
-    ("playbook", "knobs", "words"),
-    [
-        ("truth_sync.yml", {"slipway_truth_instances": ["nowhere"]}, "slipway_truth_instances is a list out of"),
-        ("truth_sync.yml", {"slipway_truth_instances": "inttruth"}, "slipway_truth_instances is a list out of"),
-        ("truth_sync.yml", {"slipway_truth_update": "maybe"}, "slipway_truth_update is true or false"),
-        ("repair_module.yml", {}, "slipway_repair_module is the technical name"),
-        ("repair_module.yml", {"slipway_repair_module": "base"}, "slipway_repair_module is the technical name"),
-        ("repair_module.yml", {"slipway_repair_module": "a,b"}, "slipway_repair_module is the technical name"),
-        ("repair_module.yml", {"slipway_repair_module": "slipway_dept"}, "is not installed in instance inttruth"),
-        ("repair_module.yml", {"slipway_repair_module": "mail", "slipway_repair_instance": "x"}, "is one of inttruth"),
-        ("repair_module.yml", {"slipway_repair_module": "mail", "slipway_repair_always": 7}, "is true or false"),
-        (
-            "repair_module.yml",
-            {
-                "slipway_repair_module": "mail",
-                "slipway_repair_reinstall": True,
-                "slipway_repair_allow_data_loss": True,
-                "slipway_repair_backup_directory": "backups",
-            },
-            "is an absolute path",
-        ),
-    ],
-)
-def test_bad_input_is_refused(play: Any, stale: Any, playbook: str, knobs: dict[str, Any], words: str) -> None:
-    output = play(playbook, stale, fails=True, **knobs)
-    assert words in " ".join(output.split())
-    assert changes(output) == 0
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("truth_sync.yml", {"slipway_truth_instances": ["nowhere"]}, "slipway_truth_instances is a list out of"),
+    ("truth_sync.yml", {"slipway_truth_instances": "inttruth"}, "slipway_truth_instances is a list out of"),
+    ("truth_sync.yml", {"slipway_truth_update": "maybe"}, "slipway_truth_update is true or false"),
+    ("repair_module.yml", {}, "slipway_repair_module is the technical name"),
+    ("repair_module.yml", {"slipway_repair_module": "base"}, "slipway_repair_module is the technical name"),
+    ("repair_module.yml", {"slipway_repair_module": "a,b"}, "slipway_repair_module is the technical name"),
+    ("repair_module.yml", {"slipway_repair_module": "slipway_dept"}, "is not installed in instance inttruth"),
+    ("repair_module.yml", {"slipway_repair_module": "mail", "slipway_repair_instance": "x"}, "is one of inttruth"),
+    ("repair_module.yml", {"slipway_repair_module": "mail", "slipway_repair_always": 7}, "is true or false"),
+    (
+        "repair_module.yml",
+        {
+            "slipway_repair_module": "mail",
+            "slipway_repair_reinstall": True,
+            "slipway_repair_allow_data_loss": True,
+            "slipway_repair_backup_directory": "backups",
+        },
+        "is an absolute path",
+    ),
+]
+
+
+def test_bad_input_is_refused(play: Any, stale: Any) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda case: play(case[0], stale, fails=True, **case[1]), REFUSED))
+    for (_playbook, knobs, words), output in zip(REFUSED, outputs, strict=True):
+        assert words in " ".join(output.split()), knobs
+        assert changes(output) == 0
 
 
 # repair_module.yml
@@ -183,7 +213,14 @@ def repair(play: Any, instance: Any, *options: str, **knobs: Any) -> str:
 def test_a_sound_module_is_left_alone(play: Any, broken: Any) -> None:
     output = repair(play, broken)
     assert "Nothing is wrong with module slipway_depot" in " ".join(output.split())
+    assert "files are not those" not in " ".join(output.split())
     assert changes(output) == 0
+    broken.write("slipway_depot/models/later.py", "LATER = True\n")
+    output = repair(play, broken)
+    broken.put_addons("slipway_depot")
+    assert "But its files are not those that were installed: update it with playbooks/truth_sync" in " ".join(
+        output.split()
+    )
 
 
 def test_an_update_mends_what_it_can_and_keeps_all_data(play: Any, broken: Any, records: Any) -> None:
@@ -195,6 +232,7 @@ def test_an_update_mends_what_it_can_and_keeps_all_data(play: Any, broken: Any, 
     output = repair(play, broken)
     assert ran(output, "Update the module, which keeps its data")
     assert not ran(output, "Throw the compiled assets away")
+    assert "Module slipway_depot is repaired: the update mended it." in " ".join(output.split())
     assert look(broken, "menus", "xmlids") == []
     assert records() == before
     assert changes(repair(play, broken)) == 0
@@ -211,6 +249,32 @@ def test_what_no_step_can_mend_is_said_and_nothing_is_uninstalled(play: Any, bro
     assert records() == before
 
 
+@pytest.mark.parametrize("noupdate", [False, True])
+def test_what_the_code_declares_is_no_reason_to_lose_data(play: Any, broken: Any, records: Any, noupdate: bool) -> None:
+    before = records()
+    xmlid = "module = 'slipway_depot' AND name = 'action_board'"
+    broken.edit(VIEWS, '"tag">slipway_depot.board<', '"tag">slipway_depot.none<')
+    if noupdate:
+        # As it would be if the code said so itself.
+        broken.sql("UPDATE ir_act_client SET tag = 'slipway_depot.none' WHERE tag = 'slipway_depot.board'")
+    broken.sql(f"UPDATE ir_model_data SET noupdate = {noupdate} WHERE {xmlid}")
+    # Comes to the database by the update.
+    knobs = {"slipway_repair_always": True, "slipway_repair_reinstall": True, "slipway_repair_allow_data_loss": True}
+    output = repair(play, broken, fails=True, **knobs, slipway_repair_backup_directory=BACKUPS)
+    words = " ".join(output.split())
+    broken.put_addons("slipway_depot")
+    broken.sql("UPDATE ir_act_client SET tag = 'slipway_depot.board' WHERE tag = 'slipway_depot.none'")
+    broken.sql(f"UPDATE ir_model_data SET noupdate = false WHERE {xmlid}")
+    assert "has tag 'slipway_depot.none', which no script of the installed modules registers" in words
+    assert "Nothing was uninstalled. The code itself declares it so: correct the code." in words
+    assert "To reinstall it with the loss" not in words
+    assert ran(output, "Update the module, which keeps its data")
+    assert not ran(output, "Dump the database")
+    assert not ran(output, "Uninstall the module and what depends on it")
+    assert records() == before
+    assert broken.run("ls -d %s 2>/dev/null || true", BACKUPS) == ""
+
+
 def test_a_reinstallation_comes_last_after_a_backup_and_only_when_asked_for_twice(
     play: Any, broken: Any, records: Any
 ) -> None:
@@ -220,10 +284,24 @@ def test_a_reinstallation_comes_last_after_a_backup_and_only_when_asked_for_twic
     broken.sql("UPDATE ir_model_data SET noupdate = true WHERE module = 'slipway_depot' AND name = 'action_board'")
     both = {"slipway_repair_reinstall": True, "slipway_repair_allow_data_loss": True}
 
+    output = " ".join(repair(play, broken, fails=True).split())
+    assert "correct or delete it in Odoo (Settings, Technical); last of all, and only with a backup" in output
+    assert "Nothing was uninstalled. To reinstall it with the loss of its data, set slipway_repair_reinstall" in output
+    assert records() == before
+
     # Whatever fails, nothing is lost: here the backup cannot be written.
     output = repair(play, broken, fails=True, **both, slipway_repair_backup_directory="/etc/hostname")
     assert not ran(output, "Uninstall the module and what depends on it")
     assert records() == before
+
+    # One that fails says how to go back.
+    broken.edit(MANIFEST, '"depends"', '"uninstall_hook": "refuse", "depends"')
+    broken.write("slipway_depot/__init__.py", "from . import models\n\n\ndef refuse(env):\n    raise ValueError\n")
+    output = " ".join(repair(play, broken, fails=True, **both, slipway_repair_backup_directory=BACKUPS).split())
+    broken.put_addons("slipway_depot")
+    broken.run("rm -rf %s", BACKUPS)
+    assert re.search(r"Uninstall the module and what depends on it: .+ as postgres on box1: .+pg_restore", output)
+    assert "slipway_depot is repaired" not in output
 
     output = repair(play, broken, **both, slipway_repair_backup_directory=BACKUPS)
     order = [
@@ -238,4 +316,18 @@ def test_a_reinstallation_comes_last_after_a_backup_and_only_when_asked_for_twic
     assert "Ours" in kept
     [copy] = broken.run("ls -d %s/filestore/*", BACKUPS).splitlines()
     assert int(broken.run("find %s -type f | wc -l", copy)) > 5
+
+    # The way back, as it is told.
+    words = " ".join(output.split())
+    assert "Module slipway_depot is repaired: it was uninstalled and installed again, and its data is lost." in words
+    told = re.search(r"intrepair on its hosts; as postgres on box1: (.+?); as root on box1: (.+?); start odoo@", words)
+    assert told
+    restored, copied = told.groups()
+    broken.run("rm -rf %s", copied.split()[-1])
+    broken.run("cd /; mkdir %s && chown odoo-main: %s", copied.split()[-1], copied.split()[-1])
+    broken.run("cd /; runuser -u postgres -- sh -ec %s", restored)
+    broken.run(copied)
+    assert records() == before
+    assert look(broken, "attachments") == []
+    assert look(broken, "client_actions") == ["client_action:gone"]
     broken.run("rm -rf %s", BACKUPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import types
 
 import pytest
@@ -45,7 +46,10 @@ def call(tmp_path, monkeypatch):
 
 
 def test_a_script_on_the_controller_is_sent_as_text(call):
-    assert call(src="x.py", commit=False) == {"src": "x.py", "source": "result = 'ä'\n", "commit": False}
+    sent = call(src="x.py", commit=False)
+    assert base64.b64decode(sent.pop("_script")).decode() == "result = 'ä'\n"
+    # Not in an option that is logged.
+    assert sent == {"src": "x.py", "commit": False}
 
 
 @pytest.mark.parametrize("arguments", [{"src": "/x.py", "remote_src": "yes"}, {"source": "pass"}, {}])

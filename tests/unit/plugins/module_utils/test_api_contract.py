@@ -196,6 +196,23 @@ def test_one_message_names_all_faults():
     ]
 
 
+@pytest.mark.parametrize(
+    ("expected", "held", "hinted"),
+    [("1.1", "1.10", True), ("1.0", "1.0.0", True), ("1.0.0", "1.0.1", False), ("1.1", "1.1", False)],
+)
+def test_a_number_that_should_have_been_a_text(expected, held, hinted):
+    judgement = api_contract.judge([found("a", held)], expected=expected, reference=None, compare="exact")
+    assert ("such as 1.1 for 1.10: quote it" in api_contract.report(judgement)) is hinted
+    others = api_contract.judge([found("a", "1.1"), found("b", held)], expected=None, reference=None, compare="exact")
+    assert "quote it" not in api_contract.report(others)
+
+
+def test_a_document_that_is_not_there_breaks_nothing():
+    error = SchemaError(schema="/s.json", where="/x*.json", pointer=None, message="no file fits")
+    judgement = api_contract.judge([], expected=None, reference=None, compare="exact", schema_errors=[error])
+    assert api_contract.report(judgement).endswith("\n1. /x*.json: no file fits (schema /s.json)")
+
+
 def test_what_all_agree_on_is_said():
     def said(*readings):
         return api_contract.report(api_contract.judge(readings, expected=None, reference=None, compare="exact"))

@@ -35,6 +35,10 @@ def script(text):
         "use(CONTRACT_VERSION);\nconst CONTRACT_VERSION_2 = '0';\nvar CONTRACT_VERSION = '1.0.0'",
         "#!/usr/bin/env node\nconst CONTRACT_VERSION = '\\x31.0.0';",
         "type V = `${number}.${number}`;\nexport const CONTRACT_VERSION: V = '1.0.0';",
+        "const CONTRACT_VERSION = '1.0.0', OTHER = '2';",
+        "const OTHER = '2', CONTRACT_VERSION = '1.0.0';",
+        "let CONTRACT_VERSION = '1.0.0';\nif (CONTRACT_VERSION == '2' || CONTRACT_VERSION <= '2') use();",
+        "let CONTRACT_VERSION = '1.0.0'; other.CONTRACT_VERSION = '2'; const f = CONTRACT_VERSION => 1;",
     ],
 )
 def test_a_constant_in_typescript(text):
@@ -59,6 +63,13 @@ def test_a_constant_in_typescript(text):
         ("const CONTRACT_VERSION = 1.1;", "invalid", "no plain text"),
         ("const CONTRACT_VERSION = ''", "invalid", "an empty text"),
         ("const CONTRACT_VERSION = '1.0.0';\nvar CONTRACT_VERSION = '2';", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = '1.0.0'\nCONTRACT_VERSION = '2'", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = '1.0.0';\nif (old) CONTRACT_VERSION='2'", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = '1.0.0'; CONTRACT_VERSION += '.1'", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = '1.0.0'; CONTRACT_VERSION ??= '.1'", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = 1; ++CONTRACT_VERSION", "invalid", "more than once"),
+        ("let CONTRACT_VERSION = 1; CONTRACT_VERSION++", "invalid", "more than once"),
+        ("const CONTRACT_VERSION = ('0', '1.0.0');", "invalid", "no plain text"),
     ],
 )
 def test_a_constant_that_typescript_does_not_hold(text, status, detail):
@@ -91,6 +102,8 @@ def python(text):
         "def f():\n    CONTRACT_VERSION = '0'\nclass A:\n    CONTRACT_VERSION = '0'\nCONTRACT_VERSION = '1.0.0'",
         "# -*- coding: latin-1 -*-\nCONTRACT_VERSION = '1.0.0'",
         "import os, nowhere\nos.abort()\nCONTRACT_VERSION = '1.0.0'",
+        "CONTRACT_VERSION = '1.0.0'\nx = [CONTRACT_VERSION for CONTRACT_VERSION in y]\nimport x.CONTRACT_VERSION",
+        "CONTRACT_VERSION = '1.0.0'\nfrom x import CONTRACT_VERSION as other\nother[CONTRACT_VERSION] = 1",
     ],
 )
 def test_a_constant_in_python(text):
@@ -109,6 +122,17 @@ def test_a_constant_in_python(text):
         ("try:\n    pass\nexcept E:\n    CONTRACT_VERSION = '1.0.0'", "invalid", "only under a condition"),
         ("CONTRACT_VERSION = '1'\nif DEBUG:\n    CONTRACT_VERSION = '2'", "invalid", "more than once"),
         ("CONTRACT_VERSION = '1'\nCONTRACT_VERSION += '.0'", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\nfrom x import CONTRACT_VERSION", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\nimport x as CONTRACT_VERSION", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\ndel CONTRACT_VERSION", "invalid", "takes it away"),
+        ("CONTRACT_VERSION = '1'\nfor CONTRACT_VERSION in x:\n    pass", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\nwith x as (a, CONTRACT_VERSION):\n    pass", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\ntry:\n    x\nexcept E as CONTRACT_VERSION:\n    pass", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\ndef CONTRACT_VERSION():\n    pass", "invalid", "more than once"),
+        ("CONTRACT_VERSION = '1'\nprint(CONTRACT_VERSION := '2')", "invalid", "more than once"),
+        ("from x import CONTRACT_VERSION", "invalid", "no plain text"),
+        ("try:\n    from x import CONTRACT_VERSION\nexcept E:\n    pass", "invalid", "only under a condition"),
+        ("for CONTRACT_VERSION in x:\n    pass", "invalid", "no plain text"),
         ("CONTRACT_VERSION += '.0'", "invalid", "no plain text"),
         ("CONTRACT_VERSION, OTHER = '1.0.0'", "invalid", "no plain text"),
         ("CONTRACT_VERSION = f'{x}.0'", "invalid", "no plain text"),

@@ -110,6 +110,35 @@ def test_an_inline_schema_refers_to_itself_and_to_the_directory(directory):
         alone.breaches({"board": {}}, where="/f.json")
 
 
+def test_files_that_are_given_stand_for_the_disk(directory):
+    files = {
+        f"/schemas/x/../{path.relative_to(directory)}": json.loads(path.read_text())
+        for path in directory.rglob("*.json")
+        if path.name not in ("broken.json", "link.json")
+    }
+    schema = Schema("/schemas/board.json", directory=None, files=files)
+    assert places(schema, {"id": "a", "cards": [{"n": "x"}, {"board": {"id": 1}}], "named": 2}) == [
+        ("/cards/0/n", "a text is not of type 'integer'"),
+        ("/cards/1/board/id", "a number is not of type 'string'"),
+        ("/named", "1 was expected"),
+    ]
+    inline = Schema({"$ref": "board.json"}, directory="/schemas", files=files)
+    assert places(inline, {"id": 1}) == [("/id", "a number is not of type 'string'")]
+    for key, message in (("gone", "gone.json is not among schema_files"), ("outside", "is outside of /schemas")):
+        with pytest.raises(SlipwayError, match=message):
+            schema.breaches({"id": "a", key: 1}, where="/f.json")
+    on_disk = str(directory / "board.json")
+    with pytest.raises(SlipwayError, match=f"{on_disk}: is not among schema_files"):
+        Schema(on_disk, directory=None, files=files)
+
+
+def test_an_inline_schema_may_have_an_id_of_its_own():
+    given = {"$id": "https://x.test/a.json", "properties": {"n": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"const": 1}}}
+    assert places(Schema(given, directory=None), {"n": 2}) == [("/n", "1 was expected")]
+    files = {"/schemas/a.json": given}
+    assert places(Schema("/schemas/a.json", directory=None, files=files), {"n": 2}) == [("/n", "1 was expected")]
+
+
 def test_the_drafts_themselves_are_known():
     schema = Schema({"$ref": "http://json-schema.org/draft-07/schema"}, directory=None)
     assert places(schema, {"type": "object"}) == []

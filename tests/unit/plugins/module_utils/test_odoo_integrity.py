@@ -19,13 +19,16 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_integrity import
 
 MODULES = Modules(installed=frozenset(["crm", "gone"]), on_disk=frozenset(["crm"]))
 CRM, GONE, NOBODY = Owner("crm", "x"), Owner("gone", "x"), Owner()
-GENTLEST_FIRST = ("update", "regenerate_assets", "reinstall")
+# No update reaches it.
+KEPT = Owner("crm", "x", noupdate=True)
+GENTLEST_FIRST = ("update", "regenerate_assets", "correct_record", "reinstall")
 
 
 def test_remedies_come_gentlest_first_and_say_what_they_cost():
     steps, words = MODULES.remedy("crm", then=GENTLEST_FIRST[1:], otherwise="-")
     assert steps == GENTLEST_FIRST
-    positions = [words.index(text) for text in ("Update module crm", "regenerate the assets", "loses its data")]
+    order = ("Update module crm", "regenerate the assets", "marked noupdate", "loses its data")
+    positions = [words.index(text) for text in order]
     assert positions == sorted(positions)
     assert "only with a backup" in words
 
@@ -49,7 +52,9 @@ def test_menus():
     [one] = integrity.find_menus([good, Menu(2, "Pipeline", "ir.actions.act_window,7", CRM, found=False)], MODULES)
     assert (one.kind, one.key, one.module, one.ids) == ("menu", "menu:crm.x", "crm", (2,))
     assert one.what == "Menu 'Pipeline' (crm.x) leads to ir.actions.act_window,7, which does not exist"
-    assert one.steps == ("update", "reinstall")
+    assert one.steps == ("update", "correct_code")
+    [one] = integrity.find_menus([Menu(2, "Pipeline", "ir.actions.act_window,7", KEPT, found=False)], MODULES)
+    assert one.steps == ("update", "correct_record", "reinstall")
     [one] = integrity.find_menus([Menu(2, "Mine", "ir.actions.act_window,7", NOBODY, found=False)], MODULES)
     assert (one.key, one.steps) == ("menu:2", ("remove_record",))
 
@@ -61,10 +66,11 @@ def test_menus():
             ClientAction(1, "board", "Board", CRM, 1),
             {},
             "client_action:board",
-            GENTLEST_FIRST,
+            ("update", "regenerate_assets", "correct_code"),
             "no script of the installed",
         ),
-        (ClientAction(1, "", "Board", CRM, 1), {}, "client_action:1", GENTLEST_FIRST, "has no tag"),
+        (ClientAction(1, "board", "Board", KEPT, 1), {}, "client_action:board", GENTLEST_FIRST, "no script of"),
+        (ClientAction(1, "", "Board", KEPT, 1), {}, "client_action:1", GENTLEST_FIRST, "has no tag"),
         (ClientAction(1, "board", "Board", GONE, 1), {}, "client_action:board", ("restore_code",), "no script"),
         (ClientAction(1, "board", "Board", NOBODY, 0), {}, "client_action:board", ("remove_record",), "(id 1)"),
         (
@@ -78,14 +84,14 @@ def test_menus():
             ClientAction(1, "board", "Board", CRM, 1),
             {"board": ("/crm/static/src/x.js",)},
             "client_action:board",
-            ("declare_asset", *GENTLEST_FIRST),
+            ("update", "regenerate_assets", "declare_asset"),
             "/crm/static/src/x.js registers, but no asset bundle of the web client holds that script",
         ),
         (
             ClientAction(1, "board", "Board", CRM, 1),
             {"board": ("/crm/static/src/x.js", "/crm_board/static/src/x.js")},
             "client_action:board",
-            ("declare_asset", *GENTLEST_FIRST),
+            ("update", "regenerate_assets", "declare_asset"),
             "no asset bundle",
         ),
     ],
@@ -93,15 +99,38 @@ def test_menus():
 def test_client_actions_without_a_handler(action, elsewhere, key, steps, words):
     handlers = Handlers(tags=frozenset(["reload"]), elsewhere=elsewhere)
     fine = ClientAction(9, "reload", "Reload", CRM, 0)
-    [one], leftovers = integrity.find_client_actions([fine, action], handlers, MODULES)
+    [one], leftovers = integrity.find_client_actions([fine, action], handlers, MODULES, declared=lambda _action: ())
     assert (one.key, one.steps, leftovers) == (key, steps, [])
     assert words in one.what
+
+
+@pytest.mark.parametrize(
+    ("owner", "declared", "elsewhere", "last"),
+    [
+        (CRM, ("reload",), (), ("correct_code",)),
+        (KEPT, (), (), ("correct_record", "reinstall")),
+        (KEPT, ("reload",), (), ("correct_record", "reinstall")),
+        (KEPT, ("reload",), ("/crm/static/src/x.js",), ("correct_record", "reinstall")),
+        (KEPT, ("board",), (), ("correct_code", "correct_record")),
+        (KEPT, ("other",), (), ("correct_code", "correct_record")),
+        (KEPT, ("reload", "board"), (), ("correct_code", "correct_record")),
+        (KEPT, ("board",), ("/crm/static/src/x.js",), ("declare_asset", "correct_record")),
+        (Owner("crm", "x", noupdate=True, shared=True), (), (), ("correct_record",)),
+    ],
+)
+def test_reinstalling_is_a_remedy_only_where_it_makes_another_record(owner, declared, elsewhere, last):
+    handlers = Handlers(tags=frozenset(["reload"]), elsewhere={"board": elsewhere} if elsewhere else {})
+    action = ClientAction(1, "board", "Board", owner, 1)
+    [one], _leftovers = integrity.find_client_actions([action], handlers, MODULES, declared=lambda _action: declared)
+    assert one.steps == ("update", "regenerate_assets", *last)
+    assert ("loses its data" in one.remedy) is ("reinstall" in last)
 
 
 @pytest.mark.parametrize(("menus", "owner", "known"), [(0, "mrp", True), (1, "mrp", False), (0, "crm", False)])
 def test_a_leftover_of_odoo_is_none_as_soon_as_a_menu_leads_to_it(menus, owner, known):
     action = ClientAction(1, "mrp_display", "Shop Floor", Owner(owner, "x"), menus)
-    found, leftovers = integrity.find_client_actions([action], Handlers(tags=frozenset()), MODULES)
+    handlers = Handlers(tags=frozenset())
+    found, leftovers = integrity.find_client_actions([action], handlers, MODULES, declared=lambda _action: ())
     assert (len(found), len(leftovers)) == ((0, 1) if known else (1, 0))
 
 
@@ -220,6 +249,12 @@ def test_accepted_findings_are_parted_from_the_rest():
     assert [one.key for one in kept] == ["xmlid:m.x0", "xmlid:m.x2"]
     assert [one.key for one in accepted] == ["xmlid:m.x1"]
     assert integrity.accept(found, ["xmlid:m.*"])[0] == []
+
+
+def test_patterns_that_fit_nothing():
+    found = integrity.find_identifiers([Identifier(1, CRM, "a", 1)], [], MODULES)
+    patterns = ["xmlid:crm.*", "xmlid:crm.y", "menu:1", "attachment:x"]
+    assert integrity.unmatched(found, patterns, kinds=["xmlid", "menu"]) == ["xmlid:crm.y", "menu:1"]
 
 
 @pytest.mark.parametrize("pattern", ["crm.x", "xmlid", "xmlid:", "xmlids:crm.x", ":x", ""])

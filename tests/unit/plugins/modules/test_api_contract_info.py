@@ -277,7 +277,7 @@ def test_bodies_and_documents_are_held_to_schemas(run, checkout, api):
     assert {entry["status"] for entry in result["sources"].values()} == {"found"}
     assert [(error["pointer"], error["message"][:30]) for error in result["schema_errors"]] == [
         ("/data", "'id' is a required property"),
-        ("", "cannot be parsed as JSON: Expe"),
+        (None, "cannot be parsed as JSON: Expe"),
         ("", "'id' is a required property"),
     ]
     assert [error["where"] for error in result["schema_errors"]] == [
@@ -299,12 +299,16 @@ def test_files_are_held_to_schemas(run, tmp_path):
         return run(schemas=[{"schema": schema, "files": files}], fail_on_drift=False)
 
     assert check("*.json", "**/*.yaml")["message"] == "All documents satisfy their schemas"
-    errors = check("**/*.json", "none*.json")["schema_errors"]
+    result = check("**/*.json", "none*.json", "one.json")
+    errors = result["schema_errors"]
     assert [(error["where"].removeprefix(f"{tmp_path}/fixtures/"), error["message"][:24]) for error in errors] == [
         ("deep/c.json", "cannot be parsed as JSON"),
-        ("none*.json", "there is no such file to"),
+        ("none*.json", "no file fits this patter"),
+        ("one.json", "there is no such file, s"),
     ]
-    assert {error["schema"] for error in errors} == {schema}
+    assert {(error["schema"], error["pointer"]) for error in errors} == {(schema, None)}
+    assert f"none*.json: no file fits this pattern, so none is validated (schema {schema})" in result["message"]
+    assert "breaks the schema" not in result["message"]
 
 
 def test_more_errors_than_are_shown(run, tmp_path):
@@ -385,6 +389,13 @@ def test_a_name_is_looked_up_whatever_its_case(run, api):
     url = f"https://API.example.test:{api.port}/health"
     options = {**api.options, "addresses": {"Api.Example.Test": "127.0.0.1"}}
     assert run(sources=[{"name": "a", "url": url, "path": "data.body"}], **options)["version"] == "1.0.0"
+
+
+def test_an_untrusted_certificate_leads_to_the_options(run, api):
+    options = {key: value for key, value in api.options.items() if key != "ca_path"}
+    detail = run(sources=api.sources[:1], **options)["sources"]["header"]["detail"]
+    assert "certificate" in detail
+    assert detail.endswith(": name the authority that signed the certificate with ca_path or ca_content")
 
 
 def test_without_validation_any_certificate_will_do(run, api):

@@ -38,8 +38,11 @@ class Host:
         self.fault = None
         self.answers = {
             "pg_class": [(["ir_act_client", "ir_act_window", "res_partner"], [["res.partner", 3, True, False]])],
-            "ir_ui_menu m\n": [(1, "Home", "ir.actions.act_window,1", "web", "menu", True)],
-            "FROM ir_act_client a": [(1, "reload", "Reload", "web", "reload", 0), (2, "board", "Board", "web", "b", 1)],
+            "ir_ui_menu m\n": [(1, "Home", "ir.actions.act_window,1", "web", "menu", False, False, True)],
+            "FROM ir_act_client a": [
+                (1, "reload", "Reload", "web", "reload", False, False, 0),
+                (2, "board", "Board", "web", "b", False, False, 1),
+            ],
             "FROM ir_asset": [],
             "db_datas": [],
             "NOT EXISTS": [],
@@ -105,8 +108,8 @@ def host(tmp_path, monkeypatch):
 
 def read_menus(host):
     return lambda connection, _tables: [
-        odoo_integrity.Menu(number, name, action, odoo_integrity.Owner(module, xmlid), found)
-        for number, name, action, module, xmlid, found in host.rows(connection, "FROM ir_ui_menu m\n")
+        odoo_integrity.Menu(number, name, action, odoo_integrity.Owner(*owner), found)
+        for number, name, action, *owner, found in host.rows(connection, "FROM ir_ui_menu m\n")
     ]
 
 
@@ -153,10 +156,20 @@ def test_a_client_action_without_a_handler(host, call):
     host.script("web", REGISTER.format("reload"))
     [found] = call(checks=["client_actions"])["client_actions"]
     assert (found["key"], found["module"], found["ids"]) == ("client_action:board", "web", [2])
-    assert found["steps"] == ["update", "regenerate_assets", "reinstall"]
+    assert found["steps"] == ["update", "regenerate_assets", "correct_code"]
     host.script("extra", REGISTER.format("board"))
     [found] = call(checks=["client_actions"])["client_actions"]
     assert found["steps"] == ["install"]
+
+
+@pytest.mark.parametrize(("tag", "reinstall"), [("reload", True), ("board", False)])
+def test_reinstalling_is_a_remedy_only_where_the_code_declares_something_else(host, call, tag, reinstall):
+    host.script("web", REGISTER.format("reload"))
+    host.answers["FROM ir_act_client a"][1] = (2, "board", "Board", "web", "b", True, False, 1)
+    record = f'<odoo><record id="b" model="ir.actions.client"><field name="tag">{tag}</field></record></odoo>'
+    (host.path / "web" / "views.xml").write_text(record)
+    [found] = call(checks=["client_actions"])["client_actions"]
+    assert ("reinstall" in found["steps"], "correct_code" in found["steps"]) == (reinstall, not reinstall)
 
 
 def test_a_registration_that_cannot_be_told_is_said(host, call):
@@ -201,12 +214,39 @@ def test_accepted_findings_do_not_make_it_unsound(host, call):
     assert (result["sound"], result["counts"], len(result["accepted"])) == (True, {"attachments": 0}, 1)
 
 
+@pytest.mark.parametrize(("filestore", "unmatched"), [("hashes", ["attachment:x", "menu:x"]), ("files", ["menu:x"])])
+def test_accepting_what_is_not_there_is_said(host, call, monkeypatch, filestore, unmatched):
+    warnings = []
+    monkeypatch.setattr(odoo_integrity_info.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    ignore = ["attachment:x", "menu:x", "xmlid:x"]
+    result = call(checks=["attachments", "menus"], filestore=filestore, ignore=ignore)
+    assert (result["sound"], result["unmatched_ignores"]) == (True, unmatched)
+    assert [", ".join(unmatched) in text for text in warnings] == [True]
+    host.file.unlink()
+    result = call(checks=["attachments"], ignore=[f"attachment:{STORED}"])
+    assert (result["unmatched_ignores"], len(warnings)) == ([], 1)
+
+
 def test_long_lists_are_cut_and_counted(host, call, monkeypatch):
     monkeypatch.setattr(odoo_integrity_info, "SHOWN", 2)
     menu = host.answers["ir_ui_menu m\n"][0]
-    host.answers["ir_ui_menu m\n"] = [(number, *menu[1:5], False) for number in range(5)]
+    host.answers["ir_ui_menu m\n"] = [(number, *menu[1:7], False) for number in range(5)]
     result = call(checks=["menus"])
     assert (len(result["findings"]), len(result["menus"]), result["counts"]) == (2, 2, {"menus": 5})
+
+
+def test_findings_of_one_module_are_not_cut_off_by_those_of_others(host, call, monkeypatch):
+    monkeypatch.setattr(odoo_integrity_info, "SHOWN", 2)
+    menu = host.answers["ir_ui_menu m\n"][0]
+    modules = ("web", "web", "", "gone", "base")
+    host.answers["ir_ui_menu m\n"] = [
+        (number, *menu[1:3], module, *menu[4:7], False) for number, module in enumerate(modules)
+    ]
+    result = call(checks=["menus"], modules=["base", "gone"], ignore=["menu:web.*"])
+    assert [found["module"] for found in result["findings"]] == ["gone", "base"]
+    assert (result["sound"], result["counts"], result["accepted"]) == (False, {"menus": 2}, [])
+    assert call(checks=["menus"], modules=["extra"])["sound"]
+    assert "Odoo knows no module nowhere" in call(checks=["menus"], modules=["base", "nowhere"], fails=True)["msg"]
 
 
 def test_a_base_that_was_not_updated_explains_late_jobs(host, call):
@@ -259,6 +299,8 @@ def test_no_filestore_is_a_failure(host, call):
     ("options", "words"),
     [
         ({"ignore": ["crm.menu"]}, "fits no finding"),
+        ({"ignore": ["client_actions:x"]}, "The kinds are attachment, client_action, menu,"),
+        ({"checks": []}, "checks is empty"),
         ({"overdue_minutes": -1}, "must not be negative"),
         ({"checks": ["everything"]}, "value of checks must be one or more of"),
         ({"filestore": "some"}, "value of filestore must be one of"),

@@ -202,6 +202,7 @@ def disks(draw):
     return found
 
 
+@settings(max_examples=40)
 @given(disks(), st.data())
 def test_plans_are_closed_ordered_and_settle(disk, data):
     names = data.draw(st.lists(st.sampled_from(sorted(disk)), unique=True))
@@ -217,6 +218,7 @@ def test_plans_are_closed_ordered_and_settle(disk, data):
     assert not decide(names=names, states=after, manifests=disk).changed
 
 
+@settings(max_examples=40)
 @given(disks(), st.data())
 def test_the_order_depends_on_the_disk_alone(disk, data):
     names = data.draw(st.permutations(sorted(disk)))

@@ -18,6 +18,11 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible_collections.slipway.odoo.plugins.module_utils import odoo_instance
+from ansible_collections.slipway.odoo.plugins.module_utils.api_contract_sources import (
+    require_fitting,
+    source_options,
+    source_rules,
+)
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 from ansible_collections.slipway.odoo.plugins.module_utils.postgresql_index_form import form_arguments, read_wanted
 
@@ -353,9 +358,9 @@ def verify_problems(options: Any) -> list[str]:
     return _spec_problems("slipway_verify", VERIFY_OPTIONS, options)
 
 
-def _spec_problems(what: str, spec: Mapping[str, Any], value: Mapping[str, Any]) -> list[str]:
+def _spec_problems(what: str, spec: Mapping[str, Any], value: Mapping[str, Any], **rules: Any) -> list[str]:
     """Everything in which a mapping is not as a module with this argument spec would have it."""
-    found = ArgumentSpecValidator(dict(spec)).validate(dict(value))
+    found = ArgumentSpecValidator(dict(spec), **rules).validate(dict(value))
     return [
         f"{what}: {'unknown key ' if isinstance(error, UnsupportedError) else ''}{error.msg}" for error in found.errors
     ]
@@ -394,6 +399,7 @@ def _contract_problems(contracts: Any) -> list[str]:
         found += [f"contracts: unknown key {key} in {name!r}" for key in sorted(set(contract) - CONTRACT_KEYS)]
         if not contract.get("sources") and not contract.get("schemas"):
             found.append(f"contracts: {name!r} has neither sources nor schemas, so nothing would be compared")
+        found += [f"contracts: {name!r}: {problem}" for problem in _source_problems(contract.get("sources") or [])]
         if "expected" in contract and not isinstance(contract["expected"], str):
             found.append(f"contracts: expected of {name!r} must be a text, in quotes")
     if "" in names:
@@ -401,6 +407,24 @@ def _contract_problems(contracts: Any) -> list[str]:
     return found + [
         f"contracts: the name {name!r} is used twice" for name in sorted({n for n in names if names.count(n) > 1})
     ]
+
+
+def _source_problems(sources: Any) -> list[str]:
+    """What the module api_contract_info would refuse of sources; what these log in with may be left out."""
+    if not _is_list_of_mappings(sources):
+        return ["sources must be a list of mappings"]
+    options = source_options()
+    found: list[str] = []
+    for number, source in enumerate(sources, start=1):
+        what = f"source {source.get('name') or number}"
+        problems = _spec_problems(what, options, source, **source_rules())
+        if not problems:
+            try:
+                require_fitting({**dict.fromkeys(options), **source})
+            except SlipwayError as error:
+                problems = [f"{what}: {error}"]
+        found += problems
+    return found
 
 
 def _site_problems(site: Site) -> list[str]:

@@ -256,6 +256,14 @@ SOURCE = {"name": "health", "url": "https://odoo.example.com/health", "header": 
         ([{"name": "board", "source": [], "sources": [SOURCE]}], "unknown key source"),
         ([{"name": "board", "expected": 1.0, "sources": [SOURCE]}], "in quotes"),
         ("board", "list of mappings"),
+        ([{"name": "board", "sources": ["x"]}], "sources must be a list of mappings"),
+        ([{"name": "board", "sources": [{**SOURCE, "heade": "x"}]}], "source health: unknown key heade"),
+        ([{"name": "board", "sources": [{"name": "code", "file": "/x.ts"}]}], "a file needs either constant or path"),
+        (
+            [{"name": "board", "sources": [{"name": "code", "file": "x.ts", "constant": "V"}]}],
+            "file x.ts must be an absolute path",
+        ),
+        ([{"name": "board", "sources": [{**SOURCE, "file": "/x.ts"}]}], "mutually exclusive"),
     ],
 )
 def test_contracts_are_judged_before_anything_changes(contracts: object, problem: str | None) -> None:

@@ -44,7 +44,7 @@ SELECT coalesce(p.phase, ''),
             WHEN p.tuples_total > 0 THEN 100 * p.tuples_done / p.tuples_total END,
        (SELECT string_agg(format('backend %%s (%%s, since %%s)', a.pid,
                                  concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state),
-                                 a.xact_start::timestamptz(0)), ', ')
+                                 coalesce(a.xact_start, a.query_start, a.backend_start)::timestamptz(0)), ', ')
           FROM unnest(pg_blocking_pids(%(pid)s)) b JOIN pg_stat_activity a ON a.pid = b)
   FROM (SELECT) one LEFT JOIN pg_stat_progress_create_index p ON p.pid = %(pid)s
 """

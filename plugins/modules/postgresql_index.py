@@ -156,9 +156,9 @@ notes:
     who is waited for. In C(pg_stat_activity) the session is called C(slipway postgresql_index).
   - New definitions are tried on an empty temporary table first, also in check mode. So unknown columns,
     methods and operator classes, and expressions that are not immutable, are errors before anything changes.
-    That needs
-      the privilege
-    C(TEMP) on the database.
+    That needs the privilege C(TEMP) on the database. In check mode a column that is not there yet is no error,
+    because an earlier task may make it.
+  - Rows are not looked at in advance. Whether they hold equal keys shows when a unique index is built.
   - The role must own the tables, or be a superuser, and have the privilege C(CREATE) on their schema.
   - Storage parameters and tablespaces of indexes that are there are neither compared nor changed.
   - When rows with the same key prevent a unique index, the error holds a query that finds them, and none of

@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("src and source are mutually exclusive")
         if source and not boolean(arguments.get("remote_src", False), strict=False):
             # Not as source: options are in the target's journal, and this script may come out of a vault.
-            arguments["_script"] = base64.b64encode(self._read(source).encode()).decode()
+            arguments["script_base64"] = base64.b64encode(self._read(source).encode()).decode()
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
         return result
 

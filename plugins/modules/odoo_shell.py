@@ -36,6 +36,11 @@ options:
       - Whether O(src) lies on the target.
     type: bool
     default: false
+  script_base64:
+    description:
+      - What O(src) names on the controller, read and decrypted there and sent so that no log shows it. The
+        action plugin fills it, and nobody else needs to.
+    type: str
   source:
     description:
       - The script's text. It is in the target's journal, so secrets belong in O(secret_payload).
@@ -239,8 +244,8 @@ def read_source(params: dict[str, Any]) -> str:
     :raises SlipwayError: it cannot be read, or is empty.
     """
     text = params["source"]
-    if params["_script"] is not None:
-        text = base64.b64decode(params["_script"]).decode()
+    if params["script_base64"] is not None:
+        text = base64.b64decode(params["script_base64"]).decode()
     elif text is None:
         try:
             with open(params["src"], encoding="utf-8") as stream:
@@ -311,7 +316,7 @@ def main() -> None:
             "remote_src": {"type": "bool", "default": False},
             "source": {"type": "str"},
             # The text of src in base64: that of a short script would be masked wherever the result happens to hold it.
-            "_script": {"type": "str", "no_log": True},
+            "script_base64": {"type": "str", "no_log": True},
             "database": {"type": "str"},
             "payload": {"type": "raw"},
             "secret_payload": {"type": "dict", "default": {}, "no_log": True},

@@ -110,7 +110,7 @@ def test_a_script_out_of_a_vault_is_shown_nowhere(
     assert (failed["line"], failed["traceback"][-1]) == (4, "ValueError: no")
     # However short a script is, nothing else is masked.
     assert call("result=1")["log_file"].startswith(instance.log_directory)
-    assert logged("_script=NOT_LOGGING_PARAMETER") == 0
+    assert logged("script_base64=NOT_LOGGING_PARAMETER") == 0
 
 
 def test_the_scripts_that_come_with_the_collection_tell_the_truth(instance: Instance) -> None:

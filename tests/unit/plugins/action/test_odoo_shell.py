@@ -47,7 +47,7 @@ def call(tmp_path, monkeypatch):
 
 def test_a_script_on_the_controller_is_sent_as_text(call):
     sent = call(src="x.py", commit=False)
-    assert base64.b64decode(sent.pop("_script")).decode() == "result = 'ä'\n"
+    assert base64.b64decode(sent.pop("script_base64")).decode() == "result = 'ä'\n"
     # Not in an option that is logged.
     assert sent == {"src": "x.py", "commit": False}
 

@@ -469,7 +469,7 @@ def test_options_that_contradict_each_other(host, call, options, words):
 def test_a_script_is_run_and_says_what_it_did(host, call):
     payload = {"payload": [1], "secret_payload": {"a": ["hush-hush", {"b": "abc"}], "c": 5}}
     script = base64.b64encode(b"pass").decode()
-    result, code = call(odoo_shell, _script=script, src="files/x.py", **payload)
+    result, code = call(odoo_shell, script_base64=script, src="files/x.py", **payload)
     assert script not in str(result)
     source, sent, options = host.shells[0]
     assert (code, source, sent) == (0, "pass", [1])

@@ -24,10 +24,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.odoo_manifest import 
     full_version,
     version_key,
 )
-
-PENDING = ("to install", "to upgrade", "to remove")
-#: States of a module whose tables and records are in the database.
-THERE = frozenset(("installed", "to upgrade", "to remove"))
+from ansible_collections.slipway.odoo.plugins.module_utils.odoo_plan import PENDING, THERE
 
 # One row. Columns that differ between versions are taken by name from the row as JSON: the installed version is
 # latest_version up to 19 and db_version afterwards, texts are JSON by language since 16.

@@ -43,10 +43,10 @@ def test_a_name_that_is_none():
 
 
 def test_a_resolver_that_hangs(monkeypatch):
-    monkeypatch.setattr(name_lookup.socket, "getaddrinfo", lambda *_args, **_options: time.sleep(3) or [])
+    monkeypatch.setattr(name_lookup.socket, "getaddrinfo", lambda *_args, **_options: time.sleep(30) or [])
     started = time.monotonic()
     found = look_up(names=["one", "two", "three"], timeout=0.2)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert {one.error for one in found} == {"the resolver gave no answer within 0.2 s"}
 
 

@@ -182,11 +182,21 @@ def test_a_swap_is_one_transaction():
     assert [text.split()[0] for text in broken.ran] == ["BEGIN", "ALTER", "ALTER", "ROLLBACK"]
 
 
-def test_reports():
-    reports, logged = run(Connection(), step(), step(DROP, "old"))
+def test_reports(monkeypatch):
+    now = [100.0]
+
+    class Slow(Connection):
+        """Takes two and a quarter seconds to build an index."""
+
+        def execute(self, text, values=None):
+            super().execute(text, values)
+            now[0] += 2.25 if self.ran[-1].startswith("CREATE") else 0
+
+    monkeypatch.setattr(postgresql_index_build, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    reports, logged = run(Slow(), step(), step(DROP, "old"))
     assert [report.name for report in reports] == ["ix"]
-    assert logged[0].startswith("create index ix on public.po: done in 0.0 s")
-    assert reports[0].result() == {"name": "ix", "table": "public.po", "seconds": 0.0, "phases": []}
+    assert logged[0].startswith("create index ix on public.po: done in 2.2 s")
+    assert reports[0].result() == {"name": "ix", "table": "public.po", "seconds": 2.25, "phases": []}
 
 
 def test_locks_that_hold_others_up_are_asked_for_in_short_tries():

@@ -22,6 +22,8 @@ def edge_certificates(
     sources: Mapping[str, str],
     ca: str,
     renew_days: int,
+    orders: Mapping[str, str] | None = None,
+    directory: str = "",
 ) -> list[dict[str, Any]]:
     """Return for each site what is to be done about its certificate now.
 
@@ -34,6 +36,8 @@ def edge_certificates(
         sources=sources,
         ca=ca,
         renew_days=renew_days,
+        orders=orders or {},
+        directory=directory,
         now=datetime.datetime.now(datetime.timezone.utc),
     )
     return as_data(certificates.judge(sites, known=known))

@@ -32,7 +32,11 @@ def _site(instances: Instances, groups: Groups, hostvars: HostVars) -> sites.Sit
 def site_host(instances: Instances, groups: Groups, hostvars: HostVars, host: str) -> dict[str, Any]:
     """What the roles of one host need to know, without secrets."""
     site = _site(instances, groups, hostvars)
-    wired: dict[str, Any] = {"ports": sites.ports(site, host), "log_files": sites.log_files(site, host)}
+    server = str(hostvars[host].get("edge_server") or "nginx") if host in site.edge_hosts else "nginx"
+    wired: dict[str, Any] = {
+        "ports": sites.ports(site, host),
+        "log_files": sites.log_files(site, host, edge_server=server),
+    }
     if host in site.database_hosts:
         wired["postgresql"] = sites.postgresql(site, host)
     if host in site.application_hosts:

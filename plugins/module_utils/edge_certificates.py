@@ -33,6 +33,8 @@ class Known:
     :ivar sources: contents of the files on the controller by path, private keys among them
     :ivar ca: PEM of the CA that signs; empty where none does
     :ivar renew_days: a signed certificate with no more days left is signed anew
+    :ivar orders: the ACME server that each certificate of certbot's comes from, by the site's name
+    :ivar directory: the ACME server that they are to come from
     """
 
     found: Mapping[str, str | None]
@@ -41,15 +43,17 @@ class Known:
     ca: str
     renew_days: int
     now: datetime.datetime
+    orders: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    directory: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
     """What to do about one site's certificate.
 
-    ``action`` is ``keep``, ``sign`` or ``install``, with ``reasons``; with ``problems`` the site cannot be
-    served. ``sha256`` is the fingerprint of the certificate that is there now, ``days_left`` what is left of
-    its life.
+    ``action`` is ``keep``, ``sign``, ``install`` or ``order`` (from an ACME server), with ``reasons``; with
+    ``problems`` the site cannot be served. ``sha256`` is the fingerprint of the certificate that is there now,
+    ``days_left`` what is left of its life.
     """
 
     site: str
@@ -127,6 +131,9 @@ def _judge_site(site: Mapping[str, Any], *, known: Known) -> Judged:
         problems = faults(wanted, public_key=wanted_key, domains=domains, now=known.now)
         reasons = _reasons_to_install(present, key=key, wanted=wanted, wanted_key=wanted_key)
         action = "install" if reasons else "keep"
+    elif tls["source"] == "acme":
+        reasons = _reasons_to_order(present, key=key, site=site, known=known) if tls["certificate"] else []
+        action = "order" if reasons else "keep"
     else:
         reasons = _reasons_to_sign(present, key=key, domains=domains, known=known)
         action = "sign" if reasons else "keep"
@@ -149,6 +156,16 @@ def _reasons_to_install(present: str | None, *, key: str | None, wanted: str, wa
     if key is None or (wanted_key and _pem_public(key) != _pem_public(wanted_key)):
         return ["the key on the host is another one"]
     return []
+
+
+def _reasons_to_order(present: str | None, *, key: str | None, site: Mapping[str, Any], known: Known) -> list[str]:
+    # Its renewal is the business of the client's own timer.
+    if present is None:
+        return ["there is none yet"]
+    reasons = faults(present, public_key=key, domains=site["domains"], now=known.now)
+    if known.orders.get(site["name"]) != known.directory:
+        reasons.append("it comes from another ACME server")
+    return reasons
 
 
 def _reasons_to_sign(present: str | None, *, key: str | None, domains: Sequence[str], known: Known) -> list[str]:

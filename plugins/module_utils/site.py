@@ -237,8 +237,8 @@ def edge_sites(site: Site, host: str) -> list[dict[str, Any]]:
     return sites
 
 
-def log_files(site: Site, host: str) -> list[dict[str, Any]]:
-    """The logs of a host's components as the role logrotate takes them."""
+def log_files(site: Site, host: str, *, edge_server: str = "nginx") -> list[dict[str, Any]]:
+    """The logs of a host's components as the role logrotate takes them. Caddy rotates its own."""
     files: list[dict[str, Any]] = []
     if host in site.database_hosts:
         files.append({"name": "PostgreSQL", "preset": "postgresql"})
@@ -252,7 +252,7 @@ def log_files(site: Site, host: str) -> list[dict[str, Any]]:
             }
             for instance in site.instances_on(host)
         ]
-    if host in site.edge_hosts:
+    if host in site.edge_hosts and edge_server == "nginx":
         files.append({"name": "nginx", "preset": "nginx"})
     return files
 
@@ -269,7 +269,9 @@ def ports(site: Site, host: str) -> list[dict[str, Any]]:
                 purpose = f"{what} of the instance {instance['name']}"
                 wanted.append({"port": int(instance[key]), "purpose": purpose, "owners": [instance["unit"]]})
     if host in site.edge_hosts:
-        wanted += [{"port": port, "purpose": "the edge", "owners": ["nginx.service"]} for port in (80, 443)]
+        # Either server hands the ports over to the other.
+        owners = ["nginx.service", "caddy.service"]
+        wanted += [{"port": port, "purpose": "the edge", "owners": owners} for port in (80, 443)]
     return wanted
 
 

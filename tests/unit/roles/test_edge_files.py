@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import http.server
 import importlib.util
 import json
@@ -76,7 +77,7 @@ def test_public_half_is_read_and_no_other_text(probe, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "user", "workers", "state"),
+    ("name", "user", "processes", "state"),
     [
         ("no-such-group", "www", [{0}], {"exists": False, "member": False, "live": False}),
         (GROUP.gr_name, "nobody-at-all", [{0, 5}, {0}], {"exists": True, "member": False, "live": True}),
@@ -84,27 +85,68 @@ def test_public_half_is_read_and_no_other_text(probe, tmp_path) -> None:
         (GROUP.gr_name, "nobody-at-all", [], {"exists": True, "member": False, "live": False}),
     ],
 )
-def test_group_is_live_when_every_worker_has_it(probe, name, user, workers, state) -> None:
-    assert probe.group(name, user=user, workers=workers) == state
+def test_group_is_live_when_every_process_has_it(probe, name, user, processes, state) -> None:
+    assert probe.group(name, user=user, processes=processes) == state
 
 
-def test_workers_that_shut_down_do_not_count(probe, monkeypatch) -> None:
-    files = {
-        probe.PID_FILE: "7\n",
-        "/proc/7/task/7/children": "8 9 10",
-        "/proc/8/cmdline": "nginx: worker process",
-        "/proc/8/status": "Name:\tnginx\nGroups:\t33 996 \n",
-        "/proc/9/cmdline": "nginx: worker process is shutting down",
-        "/proc/9/status": "Groups:\t33 \n",
-        "/proc/10/cmdline": "nginx: cache manager process",
-    }
+PROCESSES = {
+    "/proc/7/task/7/children": "8 9 10",
+    "/proc/7/status": "Name:\tcaddy\nGroups:\t998 \n",
+    "/proc/8/cmdline": "nginx: worker process",
+    "/proc/8/status": "Name:\tnginx\nGroups:\t33 996 \n",
+    "/proc/9/cmdline": "nginx: worker process is shutting down",
+    "/proc/9/status": "Groups:\t33 \n",
+    "/proc/10/cmdline": "nginx: cache manager process",
+}
+
+
+@pytest.mark.parametrize(
+    ("unit", "main", "groups"),
+    [
+        ("nginx.service", "7\n", [{33, 996}]),
+        ("caddy.service", "7\n", [{998}]),
+        ("nginx.service", "0\n", []),
+        ("nginx.service", "", []),
+    ],
+)
+def test_processes_that_take_new_connections_count(probe, monkeypatch, unit, main, groups) -> None:
+    monkeypatch.setattr(probe, "text_of", PROCESSES.get)
+    monkeypatch.setattr(probe, "output", lambda *_command: main)
+    assert probe.serving_groups(unit) == groups
+
+
+@pytest.mark.parametrize(
+    ("shown", "version"),
+    [
+        ("caddy:\n  Installed: (none)\n  Candidate: 2.6.2-12+deb13u1\n", "2.6.2"),
+        ("nginx:\n  Installed: 1.26.3-3\n  Candidate: 2:1.26.3-3\n", "1.26.3"),
+        ("", ""),
+        ("E: The value 'x' is invalid for APT::Default-Release", ""),
+    ],
+)
+def test_version_that_apt_would_install(probe, monkeypatch, shown, version) -> None:
+    monkeypatch.setattr(probe, "output", lambda *_command: shown)
+    assert probe.candidate("x") == version
+
+
+def test_caddy_of_backports_is_taken_where_it_can_be_had(probe, monkeypatch) -> None:
+    monkeypatch.setattr(probe, "candidate", lambda _package, *options: "2.11.1" if options else "2.6.2")
+    assert probe.caddy("trixie-backports") == {"candidate": "2.11.1", "suite": "trixie-backports"}
+    monkeypatch.setattr(probe, "candidate", lambda _package, *options: "" if options else "2.6.2")
+    assert probe.caddy("trixie-backports") == {"candidate": "2.6.2", "suite": ""}
+
+
+def test_server_of_an_order_is_read_from_certbots_file(probe, monkeypatch) -> None:
+    files = {"/etc/letsencrypt/renewal/slipway-a.conf": "[renewalparams]\naccount = 1\nserver = https://ca.test/dir\n"}
     monkeypatch.setattr(probe, "text_of", files.get)
-    assert probe.worker_groups() == [{33, 996}]
+    assert probe.orders(["slipway-a", "slipway-b"]) == {"slipway-a": "https://ca.test/dir"}
 
 
-def test_nginx_that_does_not_run_has_no_workers(probe, monkeypatch) -> None:
-    monkeypatch.setattr(probe, "text_of", lambda _path: None)
-    assert probe.worker_groups() == []
+def test_modules_of_a_caddy_are_read_without_running_it() -> None:
+    facts = load("caddy_facts").facts
+    content = b"\x7fELF\0\npath\tslipway/caddy\nmod\tslipway/caddy\t(devel)\t\ndep\texample.com/a\tv1.2.3\th1:x=\n\0"
+    assert facts(content)["modules"] == {"slipway/caddy": "(devel)", "example.com/a": "v1.2.3"}
+    assert facts(b"#!/bin/sh\n")["modules"] == {}
 
 
 def test_loaded_revision_is_asked_for(probe, verify, port) -> None:
@@ -122,7 +164,11 @@ def test_probe_reads_a_bare_host(tmp_path) -> None:
         "private_keys": [str(tmp_path / "a.key")],
         "certificate_directory": str(tmp_path / "none"),
         "groups": ["no-such-group"],
-        "user": "www-data",
+        "orders": ["slipway-none"],
+        "backports": "trixie-backports",
+        "unit": "no-such-unit.service",
+        "units": ["no-such-unit.service"],
+        "user": "no-such-user",
         "status_port": 1,
     }
     command = [sys.executable, "-", json.dumps(asked)]
@@ -131,30 +177,50 @@ def test_probe_reads_a_bare_host(tmp_path) -> None:
     assert state["missing"] == ["no-such-package-at-all"]
     assert state["certificates"] == {str(tmp_path / "a.crt"): None}
     assert state["public_keys"] == {str(tmp_path / "a.key"): None}
-    assert (state["revision"], state["own_files"]) == ("", [])
+    assert (state["revision"], state["own_files"], state["orders"]) == ("", [], {})
+    assert (state["active"], state["enabled"], state["user"]) == ([], [], False)
 
 
-def answers(verify, monkeypatch, *, sha256="good", health=200, redirect=(301, "https://a.test/"), unknown=0) -> None:
-    monkeypatch.setattr(verify, "secure", lambda _domain: (sha256, health))
+GOOD = hashlib.sha256(b"good").hexdigest()
+
+
+def answers(
+    verify, monkeypatch, *, certificate=b"good", days=90, health=200, redirect=(301, "https://a.test/"), unknown=0
+) -> None:
+    monkeypatch.setattr(verify, "secure", lambda _domain: (certificate, health))
+    monkeypatch.setattr(verify, "days_left", lambda _certificate: days)
     monkeypatch.setattr(verify, "plain", lambda host: (unknown, "") if host == "unknown.invalid" else redirect)
     monkeypatch.setattr(verify, "loaded_revision", lambda _port: "abc")
 
 
-ASKED = {"revision": "abc", "status_port": 1, "sites": {"a.test": "good"}, "wait": 0}
+ASKED = {"revision": "abc", "status_port": 1, "log": "/log", "fail_days": 7, "sites": {"a.test": GOOD}, "wait": 0}
 
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_edge_is_good_with_or_without_odoo(verify, monkeypatch, status) -> None:
     answers(verify, monkeypatch, health=status)
-    health: dict[str, int] = {}
-    assert verify.check(ASKED, health) == []
-    assert health == {"a.test": status}
+    states: dict[str, dict] = {}
+    assert verify.check(ASKED, states) == []
+    assert states == {"a.test": {"health": status, "sha256": GOOD, "days_left": 90}}
+
+
+def test_certificate_that_is_not_known_beforehand_is_judged_by_its_days(verify, monkeypatch) -> None:
+    answers(verify, monkeypatch, certificate=b"from an ACME server")
+    assert verify.check({**ASKED, "sites": {"a.test": ""}}, {}) == []
+
+
+def test_days_left_of_a_certificate(verify, tmp_path) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3"]
+    files = ["-keyout", tmp_path / "key", "-out", tmp_path / "crt", "-outform", "DER", "-subj", "/CN=a"]
+    subprocess.run([*made, *files], check=True, capture_output=True)
+    assert verify.days_left((tmp_path / "crt").read_bytes()) == 2
 
 
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [
-        ({"sha256": "other"}, "a.test: another certificate is shown"),
+        ({"certificate": b"other"}, "a.test: another certificate is shown"),
+        ({"days": 6}, "a.test: its certificate has 6 days left, and 7 are wanted"),
         ({"health": 502}, "a.test: /health answers 502"),
         ({"redirect": (200, "")}, "a.test: http:// does not lead to https://"),
         ({"redirect": (301, "https://b.test/")}, "a.test: http:// does not lead to https://"),
@@ -170,12 +236,12 @@ def test_fault_of_the_edge_is_found(verify, monkeypatch, answer, fault) -> None:
 def test_configuration_that_was_not_loaded_is_found(verify, monkeypatch) -> None:
     answers(verify, monkeypatch)
     (found,) = verify.check({**ASKED, "revision": "new"}, {})
-    assert found.startswith("nginx has not loaded what was written")
+    assert found.startswith("the server has not loaded what was written; /log says why")
 
 
 def test_no_answer_is_a_fault(verify) -> None:
-    (found,) = verify.check(ASKED, {})
-    assert found.startswith("no answer: ")
+    found = verify.check(ASKED, {})
+    assert [line.partition(":")[0] for line in found] == ["no answer", "a.test"]
 
 
 def test_wildcard_and_addresses_are_asked_for_by_a_name(verify, monkeypatch) -> None:
@@ -183,7 +249,7 @@ def test_wildcard_and_addresses_are_asked_for_by_a_name(verify, monkeypatch) -> 
     answers(verify, monkeypatch)
     monkeypatch.setattr(verify, "plain", lambda host: asked.append(host) or (301, f"https://{host}/"))
     for domain in ("*.a.test", "fd00::1"):
-        assert verify.check({**ASKED, "sites": {domain: "good"}}, {}) == ["a host name of no site is answered"]
+        assert verify.check({**ASKED, "sites": {domain: GOOD}}, {}) == ["a host name of no site is answered"]
     assert [host for host in asked if host != "unknown.invalid"] == ["slipway-probe.a.test", "[fd00::1]"]
 
 

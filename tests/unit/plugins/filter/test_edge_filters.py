@@ -6,34 +6,31 @@ import datetime
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.odoo.plugins.filter import edge_certificates, edge_policy
+from ansible_collections.slipway.odoo.plugins.filter import edge_certificates, edge_lacks, edge_policy
 from ansible_collections.slipway.odoo.plugins.module_utils import edge_certificates as certificates
+from ansible_collections.slipway.odoo.tests.unit.edge_given import GIVEN
 
 POLICY = edge_policy.FilterModule().filters()["edge_policy"]
 JUDGE = edge_certificates.FilterModule().filters()["edge_certificates"]
+LACKS = edge_lacks.FilterModule().filters()["edge_lacks"]
 CHAIN = edge_certificates.FilterModule().filters()["edge_certificate_chain"]
 
 
 def test_policy_is_plain_data() -> None:
-    policy = POLICY(
-        {
-            "sites": [{"name": "Main", "domains": ["a.test"], "upstreams": ["a:1"]}],
-            "rate_limits": [{"name": "web"}],
-            "security_headers": {},
-            "closed_paths": [],
-            "jsonrpc": False,
-            "networks": {},
-            "max_body_size": "1m",
-            "read_timeout": 1,
-            "tls_days": 2,
-            "tls_renew_days": 1,
-            "certificate_directory": "/c",
-            "has_ca": True,
-        }
-    )
+    policy = POLICY({**GIVEN, "sites": [{"name": "Main", "domains": ["a.test"], "upstreams": ["a:1"]}]})
     assert policy["problems"] == ["site Main: the name must be a letter and at most 31 more of a-z, 0-9, - and _"]
-    assert policy["sites"][0]["tls"]["certificate"] == "/c/Main.crt"
-    assert policy["limits"] == [{"name": "web", "pattern": "^[^ ]+ /", "rate": "", "burst": 0, "retry_after": 1}]
+    assert policy["sites"][0]["tls"]["certificate"] == "/etc/ssl/edge/Main.crt"
+    assert policy["back_office"] == {"path": "^(?:/odoo(?:/|$))", "allow": [], "deny": []}
+
+
+def test_what_a_server_lacks() -> None:
+    policy = POLICY({**GIVEN, "rate_limits": [{"name": "web", "rate": "1r/s"}]})
+    assert LACKS(policy, "nginx", version="1.26.3") == []
+    assert LACKS(policy, "caddy", build={"github.com/mholt/caddy-ratelimit": "v0.1.0"}) == [
+        "edge_caddy_binary: this is no Caddy (nothing in it says so)"
+    ]
+    (lack,) = LACKS(policy, "caddy", build={"github.com/caddyserver/caddy/v2": "v2.11.9"})
+    assert lack.startswith("edge_rate_limits: this Caddy has no rate limit")
 
 
 @pytest.mark.parametrize("value", [None, {}, {"sites": "text"}, []])

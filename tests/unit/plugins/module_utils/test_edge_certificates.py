@@ -211,3 +211,39 @@ def test_chain_has_what_clients_lack() -> None:
 def test_chain_of_no_certificate_is_refused() -> None:
     with pytest.raises(ValueError, match="PEM"):
         chain("nothing")
+
+
+@pytest.mark.parametrize(
+    ("found", "orders", "action", "reason"),
+    [
+        (None, {}, "order", "there is none yet"),
+        (GOOD, {"main": "https://ca.test/dir"}, "keep", ""),
+        (GOOD, {"main": "https://other.test/dir"}, "order", "it comes from another ACME server"),
+        (OTHER, {"main": "https://ca.test/dir"}, "order", "it does not name odoo.test"),
+        (make("odoo.test", "10.0.0.1", days=1), {"main": "https://ca.test/dir"}, "keep", ""),
+    ],
+)
+def test_certificate_by_acme_is_ordered_when_it_cannot_serve_and_renewed_by_its_own_timer(
+    found: Pair | None, orders: dict[str, str], action: str, reason: str
+) -> None:
+    site = {"name": "main", "domains": DOMAINS, "tls": {"source": "acme", "certificate": "/c", "private_key": "/k"}}
+    known = Known(
+        found={"/c": found.certificate if found else None},
+        public_keys={"/k": found.public if found else None},
+        sources={},
+        ca="",
+        renew_days=30,
+        now=NOW,
+        orders=orders,
+        directory="https://ca.test/dir",
+    )
+    (judged,) = judge([site], known=known)
+    assert (judged.action, judged.problems) == (action, ())
+    assert any(line.startswith(reason) for line in judged.reasons) or not reason
+
+
+def test_server_that_sees_to_acme_itself_is_left_to_it() -> None:
+    site = {"name": "main", "domains": DOMAINS, "tls": {"source": "acme", "certificate": "", "private_key": ""}}
+    known = Known(found={}, public_keys={}, sources={}, ca="", renew_days=30, now=NOW)
+    (judged,) = judge([site], known=known)
+    assert (judged.action, judged.reasons, judged.sha256) == ("keep", (), "")

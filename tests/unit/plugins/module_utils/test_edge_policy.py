@@ -13,34 +13,15 @@ from ansible_collections.slipway.odoo.plugins.module_utils.edge_policy import (
     as_data,
     plan,
     retry_after,
+    size_in_bytes,
 )
+from ansible_collections.slipway.odoo.tests.unit.edge_given import ACME, GIVEN, NETWORKS, SITE
 from hypothesis import given
 from hypothesis import strategies as st
 
-SITE = {
-    "name": "main",
-    "domains": ["odoo.example.com", "www.odoo.example.com"],
-    "upstreams": ["10.0.0.5:8069", "[fd00::5]:8069"],
-    "websocket_upstreams": ["app1:8072"],
-}
-POLICY: dict[str, Any] = {
-    "sites": [SITE],
-    "rate_limits": [],
-    "security_headers": {"X-Frame-Options": "SAMEORIGIN"},
-    "closed_paths": [],
-    "jsonrpc": False,
-    "networks": {"edge_trusted_proxies": ["10.0.0.0/8", "fd00::1"]},
-    "max_body_size": "128m",
-    "read_timeout": 720,
-    "tls_days": 365,
-    "tls_renew_days": 30,
-    "certificate_directory": "/etc/ssl/edge",
-    "has_ca": True,
-}
-
 
 def planned(**changed: Any) -> Policy:
-    return plan({**POLICY, **changed})
+    return plan({**GIVEN, **changed})
 
 
 def with_site(**changed: Any) -> Policy:
@@ -117,7 +98,7 @@ def test_image_policy_of_odoo_is_always_passed_on() -> None:
     ],
 )
 def test_doors_are_closed_and_nothing_else(path: str, closed: bool) -> None:
-    assert bool(re.match(planned(closed_paths=["/secret"]).closed, path)) is closed
+    assert bool(re.match(planned(blocked_paths=["/secret"]).closed, path)) is closed
 
 
 def test_jsonrpc_can_be_opened_and_no_other_door() -> None:
@@ -170,6 +151,70 @@ def test_limit_without_rate_sets_none(default_limits) -> None:
     assert limits["login"].retry_after == 3
 
 
+@pytest.mark.parametrize(
+    ("rate", "burst", "window"), [("10r/s", 0, 0.1), ("10r/s", 19, 2), ("20r/m", 30, 93), ("", 5, 0), ("60r/m", 9, 10)]
+)
+def test_window_is_what_the_rate_takes_for_a_whole_burst(rate, burst, window) -> None:
+    (limit,) = planned(rate_limits=[{"name": "a", "rate": rate, "burst": burst}]).limits
+    assert limit.window == pytest.approx(window)
+    assert (limit.key, limit.methods, limit.path) == ("address", (), "")
+
+
+def test_certificate_by_acme_has_its_place_where_the_server_has_a_client_for_it() -> None:
+    site = {**SITE, "tls": {"acme": True}}
+    policy = planned(sites=[site], acme=ACME)
+    assert policy.problems == ()
+    assert policy.sites[0].tls.certificate == "/etc/letsencrypt/live/slipway-main/fullchain.pem"
+    assert planned(sites=[site], acme=ACME, acme_directory="").sites[0].tls.certificate == ""
+
+
+def test_policy_for_content_tells_where_to_report() -> None:
+    policy = planned(csp="default-src 'self';")
+    assert policy.csp_report_only == "default-src 'self'; report-uri /.slipway/csp-report"
+    assert policy.security_headers["Content-Security-Policy"] == ""
+    policy = planned(csp="default-src 'self'; report-to x", csp_report_only=False)
+    assert policy.csp_report_only == ""
+    assert policy.security_headers["Content-Security-Policy"] == "default-src 'self'; report-to x"
+
+
+@pytest.mark.parametrize(
+    ("age", "subdomains", "value"),
+    [(0, True, ""), (300, False, "max-age=300"), (9, True, "max-age=9; includeSubDomains")],
+)
+def test_hsts(age, subdomains, value) -> None:
+    assert planned(hsts_max_age=age, hsts_subdomains=subdomains).hsts == value
+
+
+def test_cors_has_defaults() -> None:
+    (cors,) = planned(cors=[{"origins": ["https://a.test"], "expose_headers": ["x-a", "x-b"]}]).cors
+    assert (cors.path, cors.max_age, cors.credentials) == ("^(?:/api/|/json/)", 600, False)
+    assert (cors.methods, cors.headers) == ("GET, POST, PUT, PATCH, DELETE", "Authorization, Content-Type")
+    assert cors.expose_headers == "x-a, x-b"
+    assert planned(cors=[{"origins": ["*"], "max_age": 0}]).cors[0].max_age == 0
+
+
+def test_browser_cache_and_store_are_of_the_same_paths() -> None:
+    policy = planned(
+        browser_cache=[{"paths": ["/a/"], "seconds": 5, "immutable": True}, {"paths": ["/b/"], "seconds": 6}]
+    )
+    assert [entry.value for entry in policy.browser_cache] == ["public, max-age=5, immutable", "public, max-age=6"]
+    assert policy.store.path == "^(?:/a/|/b/)"
+
+
+@pytest.mark.parametrize(
+    ("size", "number"), [("128m", 134217728), ("1k", 1024), ("2g", 2147483648), ("7", 7), ("x", 0)]
+)
+def test_size_in_bytes(size, number) -> None:
+    assert size_in_bytes(size) == number
+
+
+def test_defaults_of_the_role_are_a_good_policy(root) -> None:
+    defaults = yaml.safe_load((root / "roles/edge/defaults/main.yml").read_text())
+    given_names = {name.partition("_")[2] for name in defaults} & set(GIVEN)
+    policy = planned(**{name: defaults[f"edge_{name}"] for name in given_names - {"sites"}})
+    assert policy.problems == ()
+
+
 @given(st.integers(min_value=1, max_value=9_999_999))
 def test_one_more_request_passes_after_retry_after_and_not_a_second_before(rate: int) -> None:
     wait = retry_after(f"{rate}r/m")
@@ -212,6 +257,12 @@ def test_retry_after_is_never_less_than_a_second(rate: str) -> None:
         ({"internal_files": {"path": "/srv/x", "group": "o d"}}, "internal_files needs"),
         ({"max_body_size": "10 MB"}, "max_body_size '10 MB'"),
         ({"read_timeout": -1}, "read_timeout"),
+        ({"health": "up"}, "health 'up' is not a path"),
+        ({"health": "/up;"}, "health '/up;' is not a path"),
+        ({"tls": {"acme": True}}, "tls.acme needs edge_acme"),
+        ({"tls": {"acme": True, "certificate": "/a"}}, "exclude each other"),
+        ({"tls": {"acme": True}, "domains": ["*.a.test"]}, "*.a.test: ACME over HTTP certifies no address"),
+        ({"tls": {"acme": True}, "domains": ["10.0.0.1"]}, "10.0.0.1: ACME over HTTP certifies no address"),
     ],
 )
 def test_fault_of_a_site_is_found(changed: dict[str, Any], problem: str) -> None:
@@ -240,10 +291,41 @@ def test_fault_of_a_site_is_found(changed: dict[str, Any], problem: str) -> None
         ({"rate_limits": [{"name": "a", "paths": ["web"]}]}, "must start with /"),
         ({"rate_limits": [{"name": "a", "paths": ["/("]}]}, "is not a regular expression"),
         ({"rate_limits": [{"name": "a", "paths": ['/"']}]}, "holds a space, a quote"),
-        ({"closed_paths": ["/a b"]}, "closed path: pattern '/a b' holds a space"),
-        ({"closed_paths": ["/a\\n"]}, "holds a space, a quote or an escaped one"),
-        ({"networks": {"edge_trusted_proxies": ["10.0.0.1/8"]}}, "edge_trusted_proxies: 10.0.0.1/8"),
-        ({"networks": {"edge_rate_limit_exempt": ["office"]}}, "edge_rate_limit_exempt: 'office'"),
+        ({"blocked_paths": ["/a b"]}, "closed path: pattern '/a b' holds a space"),
+        ({"blocked_paths": ["/a\\n"]}, "holds a space, a quote or an escaped one"),
+        ({"networks": {**NETWORKS, "trusted_proxies": ["10.0.0.1/8"]}}, "edge_trusted_proxies: 10.0.0.1/8"),
+        ({"networks": {**NETWORKS, "rate_limit_exempt": ["office"]}}, "edge_rate_limit_exempt: 'office'"),
+        (
+            {"networks": {**NETWORKS, "back_office_deny": ["10.0.0.1"]}, "back_office_paths": []},
+            "edge_back_office_paths is empty",
+        ),
+        ({"back_office_paths": ["office"]}, "back office path: pattern 'office' must start with /"),
+        ({"blocked_paths": ["/a(?!b)"]}, "looks around, refers back or is possessive"),
+        ({"blocked_paths": ["/(a)\\1"]}, "looks around, refers back or is possessive"),
+        ({"rate_limits": [{"name": "a", "key": "cookie"}]}, "rate limit a: unknown key 'cookie'"),
+        ({"cors": [{"origins": []}]}, "CORS entry 1: origins is empty"),
+        ({"cors": [{"origins": ["https://App.test"]}]}, "origin 'https://App.test' is not like"),
+        ({"cors": [{"origins": ["https://a.test/"]}]}, "origin 'https://a.test/' is not like"),
+        ({"cors": [{"origins": ["*", "https://a.test"]}]}, "name no others"),
+        ({"cors": [{"origins": ["*"], "credentials": True}]}, "credentials for every origin"),
+        ({"cors": [{"origins": ["*"], "methods": ["TRACE"]}]}, "unknown method 'TRACE'"),
+        ({"cors": [{"origins": ["*"], "headers": ["a b"]}]}, "'a b' is not a header's name"),
+        ({"cors": [{"origins": ["*"], "max_age": -1}]}, "max_age must not be negative"),
+        ({"cors": [{"origins": ["*"], "paths": ["x"]}]}, "CORS path: pattern 'x' must start with /"),
+        ({"browser_cache": [{"paths": [], "seconds": 1}]}, "browser cache: an entry has no paths"),
+        ({"browser_cache": [{"paths": ["/a"], "seconds": -1}]}, "seconds must not be negative"),
+        ({"csp": "default-src {x}"}, "edge_csp must be one line"),
+        (
+            {"csp": "default-src *", "csp_report_only": False, "security_headers": {"Content-Security-Policy": "x"}},
+            "edge_csp is there too",
+        ),
+        ({"security_headers": {"Content-Security-Policy-Report-Only": "x"}}, "set edge_csp instead"),
+        ({"security_headers": {"X-Y": "{http.vars.x}"}}, "security header X-Y: the value"),
+        ({"store_size": "big"}, "edge_store_size 'big'"),
+        ({"header_timeout": 0}, "header_timeout must be at least 1 second"),
+        ({"acme": {**ACME, "directory": "http://ca.test"}}, "edge_acme.directory 'http://ca.test' is not"),
+        ({"acme": {**ACME, "email": "nobody"}}, "edge_acme.email 'nobody'"),
+        ({"acme": {**ACME, "terms_agreed": False}}, "edge_acme.terms_agreed must be true"),
         ({"security_headers": {"X Y": "z"}}, "security header 'X Y': not a header's name"),
         ({"security_headers": {"X-Y": "$host"}}, "security header X-Y: the value"),
         ({"security_headers": {"X-Y": 'a"b'}}, "security header X-Y: the value"),

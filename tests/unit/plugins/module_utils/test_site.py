@@ -126,13 +126,14 @@ def test_roles_are_listed_once_with_their_password() -> None:
 def test_ports_name_the_units_that_may_have_them() -> None:
     owners = {entry["port"]: entry["owners"] for entry in sites.ports(one(), "box")}
     assert owners[8069] == ["odoo@main.service"]
-    assert owners[443] == ["nginx.service"]
+    assert owners[443] == ["nginx.service", "caddy.service"]
     assert set(owners) == {5432, 8069, 8072, 80, 443}
 
 
 def test_logs_are_those_of_the_components_on_a_host() -> None:
     assert [entry["preset"] for entry in sites.log_files(one(), "box")] == ["postgresql", "odoo", "nginx"]
     assert [entry["preset"] for entry in sites.log_files(three(), "edge1")] == ["nginx"]
+    assert sites.log_files(three(), "edge1", edge_server="caddy") == []
     (odoo,) = sites.log_files(three(), "app1")
     assert odoo["paths"] == ["/var/log/odoo/main/odoo.log"]
     assert odoo["owner"] == "odoo-main"

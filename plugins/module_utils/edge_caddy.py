@@ -1,7 +1,7 @@
 # Copyright: Slipway contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One edge policy as the JSON configuration of Caddy 2.11 with ``github.com/mholt/caddy-ratelimit``.
+"""One edge policy as the JSON configuration of Caddy 2.11.5 with ``github.com/mholt/caddy-ratelimit``.
 
 It does what the templates for nginx do, as far as Caddy can; ``docs/edge-parity.md`` tells the rest. Times for clients
 are those of nginx: ``body`` and ``send`` count from one read or write to the next (``read_idle_timeout`` and
@@ -107,8 +107,8 @@ def _of_clients(policy: Mapping[str, Any]) -> dict[str, Any]:
         "logs": {"default_logger_name": "other"},
         "max_header_bytes": _MAX_HEADER_BYTES,
         "read_header_timeout": "{}s".format(timeouts["header"]),
-        "read_idle_timeout": "{}s".format(timeouts["body"]),
-        "write_idle_timeout": "{}s".format(timeouts["send"]),
+        **({"read_idle_timeout": "{}s".format(timeouts["body"])} if timeouts["body"] else {}),
+        **({"write_idle_timeout": "{}s".format(timeouts["send"])} if timeouts["send"] else {}),
         "idle_timeout": "{}s".format(timeouts["keepalive"]),
         **(trusted if proxies else {}),
     }

@@ -57,10 +57,10 @@ _HEADERS_OF_CONTENT = (
 def secure(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the routes of the server for HTTPS."""
     guarded = [
-        *_maintenance(policy),
+        *_closed(policy),
         *_back_office(policy),
         *preflights(policy["cors"]),
-        *_closed(policy),
+        *_maintenance(policy),
         *_rate_limits(policy),
         *(route(_site(site, policy=policy), match=_of(site)) for site in policy["sites"]),
     ]

@@ -13,6 +13,9 @@ from typing import Any
 CADDY_OLDEST = (2, 11)
 """The renderer's configuration is that of this release; older ones do not know all of it."""
 
+CADDY_IDLE = (2, 11, 5)
+"""The first that can wait for a client from one read to the next (``read_idle_timeout``)."""
+
 NGINX_OLDEST = (1, 22)
 """That of Debian 12."""
 
@@ -75,6 +78,12 @@ def _caddy(policy: Mapping[str, Any], server: Server) -> Iterator[str]:
         yield "edge_compression: Caddy has no brotli: take zstd, or gzip alone"
     if policy["store"]["size"]:
         yield "edge_store_size: Caddy has no store for answers: leave it empty"
+    timeouts = policy["timeouts"]
+    if (timeouts["body"] or timeouts["send"]) and server.version and numbers(server.version) < CADDY_IDLE:
+        yield (
+            f"edge_body_timeout, edge_send_timeout: this Caddy ({server.version}) cannot give up clients that stall, "
+            "as 2.11.5 can: set both to 0, or take edge_caddy_source: build"
+        )
     limits = [limit["name"] for limit in policy["limits"] if limit["rate"]]
     if limits and RATE_LIMIT_MODULE not in server.build:
         yield (

@@ -141,6 +141,7 @@ class Store:
 class Timeouts:
     """Seconds to wait: for a request's headers, for more of its body, for the client to take more of an answer, for
     the next request on a connection, for a connection to the application, and before one that failed is tried again.
+    ``body`` and ``send`` may be 0: for ever.
     """
 
     header: int

@@ -35,8 +35,8 @@ _UNQUOTABLE_IN_PATTERN = re.compile(r"[\x00-\x20\x7f\"]|\\[trn\\\"']")
 _NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|\\[1-9]|(?<!\\)[*+?}]\+")
 
 _SECONDS = (
-    "read_timeout", "connect_timeout", "header_timeout", "body_timeout", "send_timeout", "keepalive_timeout",
-    "upstream_fail_timeout", "store_seconds", "maintenance_retry_after",
+    "read_timeout", "connect_timeout", "header_timeout", "keepalive_timeout", "upstream_fail_timeout",
+    "store_seconds", "maintenance_retry_after",
 )  # fmt: skip
 
 
@@ -258,6 +258,9 @@ def _other_problems(policy: Mapping[str, Any]) -> Iterator[str]:
     for name in _SECONDS:
         if policy[name] < 1:
             yield f"{name} must be at least 1 second"
+    for name in ("body_timeout", "send_timeout"):
+        if policy[name] < 0:
+            yield f"{name} must not be negative; 0 waits for ever"
     if not 0 < policy["tls_renew_days"] < policy["tls_days"]:
         yield "edge_tls_renew_days must be more than 0 and less than edge_tls_days, a certificate's life"
 

@@ -328,7 +328,7 @@ def test_back_office(edge, client, path, allow, deny, refused) -> None:
     ("path", "client", "status"),
     [
         ("/", "203.0.113.9", 503),
-        ("/web/database/manager", "203.0.113.9", 503),
+        ("/web/database/manager", "203.0.113.9", 403),
         ("/", "10.1.2.3", "10.0.0.5:8069"),
         ("/health", "203.0.113.9", "10.0.0.5:8069"),
         ("/healthy", "203.0.113.9", 503),

@@ -18,6 +18,7 @@ from ansible_collections.slipway.odoo.tests.unit.edge_given import GIVEN
 
 LIMITED = {"rate_limits": [{"name": "free"}, {"name": "web", "rate": "1r/s"}]}
 BUILT = {CADDY_MODULE: "v2.11.9", RATE_LIMIT_MODULE: "v0.1.0"}
+WAITING = {"body_timeout": 0, "send_timeout": 0}
 QUIC = "configure arguments: --with-http_v2_module --with-http_v3_module"
 
 
@@ -33,7 +34,8 @@ def found(server: Server, **wishes: Any) -> list[str]:
         (Server("nginx", "1.26.3"), {"http3": True}),
         (Server("nginx", ""), {"http3": True}),
         (Server("caddy", "2.11.9", BUILT), {**LIMITED, "compression": ["zstd", "gzip"], "http3": True}),
-        (Server("caddy", "2.11.1"), {"rate_limits": [{"name": "free"}]}),
+        (Server("caddy", "2.11.2"), WAITING),
+        (Server("caddy", "2.11.9"), {"rate_limits": [{"name": "free"}]}),
     ],
 )
 def test_what_a_server_can_do_is_no_lack(server, wishes) -> None:
@@ -47,10 +49,15 @@ def test_what_a_server_can_do_is_no_lack(server, wishes) -> None:
         (Server("nginx", "1.26.3"), {"compression": ["zstd"]}, "edge_compression: nginx has no zstd"),
         (Server("nginx", "1.26.3", "--with-http_v2_module"), {"http3": True}, "edge_http3: this nginx (1.26.3)"),
         (Server("nginx", "1.22.1"), {"http3": True}, "edge_http3: this nginx (1.22.1)"),
-        (Server("caddy", "2.6.2"), {}, "this caddy is 2.6.2, and 2.11 is the oldest"),
+        (Server("caddy", "2.11.4"), {}, "this Caddy (2.11.4) cannot give up clients that stall"),
+        (
+            Server("caddy", "2.6.2"),
+            WAITING,
+            "this caddy is 2.6.2, and 2.11 is the oldest",
+        ),
         (Server("caddy", "2.11.9", BUILT), {"compression": ["brotli"]}, "edge_compression: Caddy has no brotli"),
         (Server("caddy", "2.11.9", BUILT), {"store_size": "1g"}, "edge_store_size: Caddy has no store"),
-        (Server("caddy", "2.11.1"), LIMITED, "so web would not be held"),
+        (Server("caddy", "2.11.9"), LIMITED, "so web would not be held"),
         (Server("caddy", "2.11.9", {CADDY_MODULE: "v2.11.9"}), LIMITED, "edge_rate_limits: this Caddy has no"),
     ],
 )
@@ -60,7 +67,7 @@ def test_what_a_server_cannot_do_is_named(server, wishes, words) -> None:
 
 
 def test_all_that_is_lacking_is_named_at_once() -> None:
-    assert len(found(Server("caddy", "2.6.2"), **LIMITED, compression=["brotli"], store_size="1g")) == 4
+    assert len(found(Server("caddy", "2.6.2"), **LIMITED, compression=["brotli"], store_size="1g")) == 5
 
 
 def test_versions() -> None:

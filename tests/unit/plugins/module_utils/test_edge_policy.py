@@ -323,6 +323,7 @@ def test_fault_of_a_site_is_found(changed: dict[str, Any], problem: str) -> None
         ({"security_headers": {"X-Y": "{http.vars.x}"}}, "security header X-Y: the value"),
         ({"store_size": "big"}, "edge_store_size 'big'"),
         ({"header_timeout": 0}, "header_timeout must be at least 1 second"),
+        ({"body_timeout": -1}, "body_timeout must not be negative"),
         ({"acme": {**ACME, "directory": "http://ca.test"}}, "edge_acme.directory 'http://ca.test' is not"),
         ({"acme": {**ACME, "email": "nobody"}}, "edge_acme.email 'nobody'"),
         ({"acme": {**ACME, "terms_agreed": False}}, "edge_acme.terms_agreed must be true"),

@@ -112,7 +112,7 @@ def _request_headers() -> dict[str, Any]:
             "X-Forwarded-For": [CLIENT],
             "X-Real-IP": [CLIENT],
         },
-        "delete": ["Proxy", "Via"],
+        "delete": ["Forwarded", "Proxy", "Via", "X-Forwarded-Port", "X-Forwarded-Prefix"],
     }
 
 

@@ -72,7 +72,7 @@ def health(site: Mapping[str, Any], *, timeouts: Mapping[str, Any]) -> dict[str,
         {"routes": [unhealthy]},
     ]
     asked = {"handler": "subroute", "routes": [route(proxy)], "errors": {"routes": [unhealthy]}}
-    refused = route(error(403), match={"not": [{"method": ["GET", "HEAD"]}]})
+    refused = route(error(405), match={"not": [{"method": ["GET", "HEAD"]}]})
     return {"handler": "subroute", "routes": [refused, route(asked)]}
 
 

@@ -57,6 +57,7 @@ _HEADERS_OF_CONTENT = (
 def secure(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the routes of the server for HTTPS."""
     guarded = [
+        _malformed(),
         *_closed(policy),
         *_back_office(policy),
         *preflights(policy["cors"]),
@@ -201,6 +202,12 @@ def _back_office(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
         *([{**path(office["path"]), "not": [clients(office["allow"])]}] if office["allow"] else []),
     ]
     return [route(error(403), match=refused)] if refused and office["path"] else []
+
+
+def _malformed() -> dict[str, Any]:
+    """Refuse what nginx does: a null byte, and a path that leads out of the root. Caddy would pass both on."""
+    decoded = {"{http.request.uri.path}": {"pattern": r"\x00|^/(?:\./)*\.\.(?:/|$)"}}
+    return route(error(400), match={"vars_regexp": decoded})
 
 
 def _closed(policy: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -103,7 +103,8 @@ class Request:
         return any(self.vars.get(name) in values for name, values in given.items())
 
     def _vars_regexp(self, given: dict[str, Any]) -> bool:
-        return True
+        known = {"{http.request.uri.path}": self.path}
+        return all(re.search(one["pattern"], known.get(name, "")) for name, one in given.items())
 
     def _client_ip(self, given: dict[str, list[str]]) -> bool:
         return any(ipaddress.ip_address(self.client) in ipaddress.ip_network(one) for one in given["ranges"])
@@ -286,6 +287,12 @@ def test_caddy_orders_no_certificate_that_nobody_asked_for(edge) -> None:
         ("/.slipway/anything", 404),
         ("/.slipway/csp-report/more", 404),
         ("/web/databases", "10.0.0.5:8069"),
+        ("/a\0b", 400),
+        ("/../etc/passwd", 400),
+        ("/./../etc/passwd", 400),
+        ("/..", 400),
+        ("/..a/b", "10.0.0.5:8069"),
+        ("/a/../b", "10.0.0.5:8069"),
     ],
 )
 def test_closed_doors(edge, path, status) -> None:

@@ -1,7 +1,8 @@
 """Create and destroy the lab: systemd containers with fixed addresses, reached over SSH.
 
 The hosts are those of the group ``lab`` of an Ansible inventory directory (``hosts.yml``): its
-``lab_name`` and ``lab_subnet``, and for each host ``ansible_host`` and optionally ``lab_suite``.
+``lab_name`` and ``lab_subnet``, optionally ``lab_client_addresses``, and for each host ``ansible_host`` and
+optionally ``lab_suite`` and ``lab_image``.
 Nothing else describes them, so playbooks, molecule and this script always mean the same hosts.
 """
 
@@ -29,6 +30,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 IMAGE_RECIPE = ROOT / "lab" / "image.toml"
 IMAGE_NAME = "localhost/slipway-lab"
+BASE_IMAGE = "base"
 LOGIN_USER = "debian"
 # One pure cgroup2 mount namespace, kept between calls: podman loses its networks with a new one each time.
 NAMESPACE_DIR = pathlib.Path("/run/slipway-lab")
@@ -46,6 +48,7 @@ class Host:
     name: str
     address: str
     suite: str
+    image: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Lab:
     subnet: str
     hosts: tuple[Host, ...]
     edge_address: str
+    client_addresses: tuple[str, ...]
 
     @property
     def state(self) -> pathlib.Path:
@@ -103,19 +107,33 @@ def read_lab(inventory: pathlib.Path) -> Lab:
         raise LabError(f"{path} describes no lab: the group lab has no {missing} in its vars") from None
     default_suite = read_recipe()["default_suite"]
     hosts = tuple(
-        Host(name=host, address=entry["ansible_host"], suite=entry.get("lab_suite", default_suite))
+        Host(
+            name=host,
+            address=entry["ansible_host"],
+            suite=entry.get("lab_suite", default_suite),
+            image=entry.get("lab_image", BASE_IMAGE),
+        )
         for host, entry in entries.items()
     )
-    for host in hosts:
-        if ipaddress.ip_address(host.address) not in ipaddress.ip_network(subnet):
-            raise LabError(f"{path}: {host.name} has {host.address}, outside of lab_subnet {subnet}")
+    clients = tuple(variables.get("lab_client_addresses", []))
+    addresses = {host.name: host.address for host in hosts} | {f"client {address}": address for address in clients}
+    for whose, address in addresses.items():
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(subnet):
+            raise LabError(f"{path}: {whose} has {address}, outside of lab_subnet {subnet}")
     edges = groups.get("odoo_edge", {}).get("hosts") or {}
     edge = next((host.address for host in hosts if host.name in edges), hosts[-1].address)
-    return Lab(name=name, subnet=subnet, hosts=hosts, edge_address=edge)
+    return Lab(name=name, subnet=subnet, hosts=hosts, edge_address=edge, client_addresses=clients)
 
 
-def read_recipe() -> dict[str, Any]:
-    return tomllib.loads(IMAGE_RECIPE.read_text())
+def read_recipe(image: str = BASE_IMAGE) -> dict[str, Any]:
+    """Return the recipe of the image for one purpose: the base one, or that with further packages."""
+    recipe = tomllib.loads(IMAGE_RECIPE.read_text())
+    further = recipe.pop("further_packages")
+    if image == BASE_IMAGE:
+        return recipe
+    if image not in further:
+        raise LabError(f"lab_image: {image}: {IMAGE_RECIPE} knows {', '.join([BASE_IMAGE, *further])}")
+    return {**recipe, "packages": recipe["packages"] + further[image]}
 
 
 def say(message: str) -> None:
@@ -187,19 +205,25 @@ def debian_mirrors() -> tuple[str, str]:
     return archive[0], security[0] if security else archive[0].rstrip("/") + "-security"
 
 
-def image_tag(suite: str, recipe: dict[str, Any], mirrors: tuple[str, str]) -> str:
+def image_name(suite: str, image: str) -> str:
+    """Name of all images, older ones too, of a Debian suite for one purpose."""
+    return f"{IMAGE_NAME}-{suite}" + ("" if image == BASE_IMAGE else f"-{image}")
+
+
+def image_tag(name: str, suite: str, recipe: dict[str, Any], mirrors: tuple[str, str]) -> str:
     """Name of the image that this recipe makes on this machine."""
     certificates = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
     digest = hashlib.sha256(json.dumps([suite, recipe, mirrors], sort_keys=True).encode())
     digest.update(certificates.read_bytes() if certificates.exists() else b"")
-    return f"{IMAGE_NAME}-{suite}:{digest.hexdigest()[:16]}"
+    return f"{name}:{digest.hexdigest()[:16]}"
 
 
-def ensure_image(podman: Podman, suite: str) -> str:
-    """Build the image of a Debian suite unless one of the same recipe is there."""
-    recipe = read_recipe()
+def ensure_image(podman: Podman, suite: str, image: str) -> str:
+    """Build the image of a Debian suite for one purpose unless one of the same recipe is there."""
+    recipe = read_recipe(image)
     mirrors = debian_mirrors()
-    tag = image_tag(suite, recipe, mirrors)
+    name = image_name(suite, image)
+    tag = image_tag(name, suite, recipe, mirrors)
     if podman.succeeds("image", "exists", tag):
         return tag
     archive, security = mirrors
@@ -210,7 +234,7 @@ def ensure_image(podman: Podman, suite: str) -> str:
             f"deb {security} {suite}-security main",
         ]
     )
-    say(f"building the image of Debian {suite} (about 25 seconds)")
+    say(f"building the {image} image of Debian {suite} (about {'25 seconds' if image == BASE_IMAGE else '2 minutes'})")
     with tempfile.TemporaryDirectory(prefix="slipway-image-") as work:
         setup, tarball = pathlib.Path(work, "setup.sh"), pathlib.Path(work, "root.tar")
         setup.write_text(recipe["setup"])
@@ -227,7 +251,7 @@ def ensure_image(podman: Podman, suite: str) -> str:
         run([*command, suite, tarball, "-"], stdin=sources)
         podman("import", "--quiet", tarball, tag)
     for line in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split():
-        if line.startswith(f"{IMAGE_NAME}-{suite}:") and line != tag:
+        if line.startswith(f"{name}:") and line != tag:
             podman("rmi", line, check=False)  # another lab may still run on it: then it stays
     return tag
 
@@ -314,6 +338,15 @@ def start_host(podman: Podman, lab: Lab, host: Host, image: str) -> bool:
     return True
 
 
+def ensure_client_addresses(lab: Lab, podman: Podman) -> None:
+    """Give this machine further addresses in the lab's network, to be clients from; they go with its bridge."""
+    if not lab.client_addresses:
+        return
+    bridge = podman("network", "inspect", "--format", "{{.NetworkInterface}}", lab.network).strip()
+    for address in lab.client_addresses:
+        run(["ip", "address", "replace", f"{address}/32", "dev", bridge])
+
+
 def wait_for_ssh(host: Host) -> None:
     deadline = time.monotonic() + SSH_WAIT_SECONDS
     while time.monotonic() < deadline:
@@ -327,11 +360,13 @@ def wait_for_ssh(host: Host) -> None:
 
 
 def up(lab: Lab, podman: Podman) -> None:
-    images = {suite: ensure_image(podman, suite) for suite in sorted({host.suite for host in lab.hosts})}
+    kinds = sorted({(host.suite, host.image) for host in lab.hosts})
+    images = {kind: ensure_image(podman, *kind) for kind in kinds}
     ensure_keys(lab)
     if not podman.succeeds("network", "exists", lab.network):
         podman("network", "create", "--subnet", lab.subnet, "--label", f"slipway.checkout={ROOT}", lab.network)
-    made = [host.name for host in lab.hosts if start_host(podman, lab, host, images[host.suite])]
+    made = [host.name for host in lab.hosts if start_host(podman, lab, host, images[host.suite, host.image])]
+    ensure_client_addresses(lab, podman)
     for host in lab.hosts:
         wait_for_ssh(host)
     if made:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.odoo.plugins.module_utils.edge_caddy_parts import exact_first
 from ansible_collections.slipway.odoo.plugins.module_utils.edge_caddy_routes import (
     errors,
     plain,
@@ -37,7 +38,7 @@ _CIPHERS = (
 _MAX_HEADER_BYTES = 4 * 32 * 1024
 
 _SECRETS = "token|access_token|signup_token|api_key|password"
-"""Links to reset a password or to open a document carry their secret in the query: no log keeps it."""
+"""Links to reset a password or to open a document carry their secret in the query: no access log keeps it."""
 
 _NOT_LOGGED = ("bytes_read", "request", "resp_headers", "user_id")
 _NOT_LOGGED_OF_REPORTS = (
@@ -117,13 +118,10 @@ def _of_clients(policy: Mapping[str, Any]) -> dict[str, Any]:
 def _connection_policies(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One for each site. A handshake for which there is none is refused."""
     basics = {"protocol_min": "tls1.2", "protocol_max": "tls1.3", "cipher_suites": list(_CIPHERS)}
-    names = {
-        site["name"]: [name for name in site["domains"] if name not in site["addresses"]] for site in policy["sites"]
-    }
+    addresses = [address for site in policy["sites"] for address in site["addresses"]]
     policies = [
-        {"match": {"sni": names[site["name"]]}, **_certificate_of(site), **basics}
-        for site in policy["sites"]
-        if names[site["name"]]
+        {"match": {"sni": names}, **_certificate_of(site), **basics}
+        for site, names in exact_first(policy["sites"], without=addresses)
     ]
     # Clients name no address in the handshake: this certificate is the one for them.
     policies += [

@@ -29,6 +29,18 @@ def path(pattern: str) -> dict[str, Any]:
     return {"path_regexp": {"pattern": pattern}}
 
 
+def exact_first(
+    sites: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()
+) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """Return sites with their domains, all exact names before any wildcard: Caddy takes the first that matches."""
+    split = [
+        (site, [name for name in site["domains"] if name.startswith("*.") is wildcard and name not in without])
+        for wildcard in (False, True)
+        for site in sites
+    ]
+    return [(site, domains) for site, domains in split if domains]
+
+
 def clients(networks: Sequence[str]) -> dict[str, Any]:
     """Return the matcher for clients of some networks."""
     return {"client_ip": {"ranges": list(networks)}}

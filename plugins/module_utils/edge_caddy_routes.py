@@ -24,6 +24,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils.edge_caddy_parts impo
     HOST,
     clients,
     error,
+    exact_first,
     headers,
     path,
     route,
@@ -35,7 +36,6 @@ from ansible_collections.slipway.odoo.plugins.module_utils.edge_caddy_upstreams 
     websocket,
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.edge_policy import (
-    ACME_CHALLENGES,
     CSP_REPORTS,
     OWN_PATHS,
 )
@@ -45,7 +45,7 @@ MAX_CSP_REPORT_BYTES = 16 * 1024
 _HEALTH = "^/health$"
 _WEBSOCKET = "^/websocket"
 _CSP_REPORTS = f"^{re.escape(CSP_REPORTS)}$"
-_ALWAYS_OPEN = f"{_HEALTH}|{_CSP_REPORTS}|^{re.escape(ACME_CHALLENGES)}"
+_ALWAYS_OPEN = f"{_HEALTH}|{_CSP_REPORTS}"
 
 # What the application said of its own answer does not hold for an error that takes its place.
 _HEADERS_OF_CONTENT = (
@@ -133,7 +133,7 @@ def _beginning(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Fill in the access log, find the site and the limit that counts; hang up when there is no such site."""
     return [
         route(_host_without_port(), *_log_fields()),
-        *(route(_names(site), match={"host": list(site["domains"])}, group="site") for site in policy["sites"]),
+        *(route(_names(site), match={"host": domains}, group="site") for site, domains in exact_first(policy["sites"])),
         route({"handler": "static_response", "abort": True}, group="site"),
         *(
             route({"handler": "vars", "limit": limit["name"]}, match=_counted(limit), group="limit")
@@ -241,7 +241,8 @@ def _rate_limit(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
         "source": "{http.request.header.Authorization}",
         "destinations": [_AUTHORIZATION],
         "mappings": [{"input": "", "outputs": [CLIENT]}],
-        "defaults": ["{http.request.header.Authorization}"],
+        # Marked, so that nobody can count as another's address by what he says.
+        "defaults": ["key {http.request.header.Authorization}"],
     }
     by_authorization = any(limit["key"] == "authorization" for limit in policy["limits"])
     return [*([who] if by_authorization else []), {"handler": "rate_limit", "rate_limits": zones}] if zones else []

@@ -68,7 +68,7 @@ def health(site: Mapping[str, Any], *, timeouts: Mapping[str, Any]) -> dict[str,
     # Without a question mark it would keep the client's query.
     proxy["rewrite"] = {"uri": site["health"] if "?" in site["health"] else site["health"] + "?"}
     proxy["handle_response"] = [
-        {"match": {"status_code": [200]}, "routes": [route({"handler": "copy_response"})]},
+        {"match": {"status_code": [2]}, "routes": [route({"handler": "copy_response"})]},
         {"routes": [unhealthy]},
     ]
     asked = {"handler": "subroute", "routes": [route(proxy)], "errors": {"routes": [unhealthy]}}

@@ -25,6 +25,7 @@ _FILE = re.compile(r"/[A-Za-z0-9._/@+-]*[A-Za-z0-9._@+-]")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 _HEALTH = re.compile(r"/[A-Za-z0-9._~/?&=%-]*")
 _ADDRESS_OF_SERVER = re.compile(r"https://[A-Za-z0-9.:\[\]-]+/\S*")
 _MAIL = re.compile(r"[^\s@\"'\\]+@[A-Za-z0-9.-]+")
@@ -32,7 +33,16 @@ _MAIL = re.compile(r"[^\s@\"'\\]+@[A-Za-z0-9.-]+")
 _UNQUOTABLE = re.compile(r'[\x00-\x1f\x7f"\\${}]')
 _UNQUOTABLE_IN_PATTERN = re.compile(r"[\x00-\x20\x7f\"]|\\[trn\\\"']")
 # What Python and nginx (PCRE) understand and Caddy (RE2) does not: looking around, references, atoms.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|\\[1-9]|(?<!\\)[*+?}]\+")
+# A group may be (...), (?:...) or (?i:...): names would be variables of nginx.
+_NOT_RE2 = re.compile(r"\(\?(?!i?:)|\\[1-9AGKQEZz]|(?<!\\)[*+?}]\+|\{,")
+
+_NOT_FOR_POLICY = frozenset(
+    {
+        "alt-svc", "cache-control", "connection", "content-disposition", "content-encoding", "content-length",
+        "content-type", "date", "etag", "expires", "last-modified", "location", "retry-after", "server", "set-cookie",
+        "transfer-encoding", "upgrade", "vary",
+    }
+)  # fmt: skip
 
 _SECONDS = (
     "read_timeout", "connect_timeout", "header_timeout", "keepalive_timeout", "upstream_fail_timeout",
@@ -41,7 +51,9 @@ _SECONDS = (
 
 
 def is_address(domain: str) -> bool:
-    """Tell whether a domain is an IPv4 or IPv6 address."""
+    """Tell whether a domain is an IPv4 or IPv6 address, without a zone."""
+    if "%" in domain:
+        return False
     try:
         ipaddress.ip_address(domain)
     except ValueError:
@@ -223,6 +235,9 @@ def _path_problems(policy: Mapping[str, Any]) -> Iterator[str]:
 def _network_problems(networks: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for name, given in networks.items():
         for network in given:
+            if not _NETWORK.fullmatch(network):
+                yield f"edge_{name}: {network!r} is not an address or a network such as 10.0.0.0/8"
+                continue
             try:
                 ipaddress.ip_network(network)
             except ValueError as error:
@@ -240,6 +255,8 @@ def _header_problems(policy: Mapping[str, Any]) -> Iterator[str]:
             yield f"security header {name}: set edge_hsts_max_age instead"
         elif name.lower() == "content-security-policy-report-only":
             yield f"security header {name}: set edge_csp instead"
+        elif name.lower() in _NOT_FOR_POLICY or name.lower().startswith("access-control-"):
+            yield f"security header {name}: this one is the application's or the edge's own"
         if not isinstance(value, str) or not value or _UNQUOTABLE.search(value):
             yield f'security header {name}: the value must be text without ", \\, $, braces and line breaks'
     if _UNQUOTABLE.search(policy["csp"]):
@@ -255,6 +272,8 @@ def _other_problems(policy: Mapping[str, Any]) -> Iterator[str]:
         yield "max_body_size {!r} is not a number with k, m or g".format(policy["max_body_size"])
     if policy["store_size"] and not _SIZE.fullmatch(policy["store_size"]):
         yield "edge_store_size {!r} is not a number with k, m or g".format(policy["store_size"])
+    if not 1 <= policy["status_port"] <= 65535 or policy["status_port"] in (80, 443):
+        yield "edge_status_port {} is not a port of its own".format(policy["status_port"])
     for name in _SECONDS:
         if policy[name] < 1:
             yield f"{name} must be at least 1 second"
@@ -272,7 +291,7 @@ def _pattern_problems(pattern: str) -> Iterator[str]:
     if _UNQUOTABLE_IN_PATTERN.search(pattern):
         yield f"pattern {pattern!r} holds a space, a quote or an escaped one"
     if _NOT_RE2.search(pattern):
-        yield f"pattern {pattern!r} looks around, refers back or is possessive, which not every server can"
+        yield f"pattern {pattern!r} holds what the servers' regular expressions do not have in common"
     try:
         re.compile(pattern)
     except re.error as error:

@@ -119,19 +119,23 @@ def nginx() -> dict[str, str]:
     }
 
 
-def caddy(backports: str) -> dict[str, str]:
-    """The version of Debian's Caddy, and the suite that it is from where that has to be named."""
+def caddy(backports: str) -> dict[str, str | bool]:
+    """The version of Debian's Caddy, its suite where that has to be named, and whether Caddy's user is there."""
     newer = candidate("caddy", f"--option=APT::Default-Release={backports}")
-    return {"candidate": newer or candidate("caddy"), "suite": backports if newer else ""}
+    return {
+        "candidate": newer or candidate("caddy"),
+        "suite": backports if newer else "",
+        "user": has_user("caddy"),
+    }
 
 
-def orders(names: list[str]) -> dict[str, str]:
-    """The ACME server that each certificate of certbot's comes from, by the certificate's name."""
+def orders(pattern: str) -> dict[str, str]:
+    """The ACME server that each of our certificates of certbot's comes from, by the certificate's name."""
     found = {}
-    for name in names:
-        server = re.search(r"^server *= *(\S+)", text_of(f"/etc/letsencrypt/renewal/{name}.conf") or "", re.MULTILINE)
+    for path in sorted(glob.glob(pattern)):
+        server = re.search(r"^server *= *(\S+)", text_of(path) or "", re.MULTILINE)
         if server:
-            found[name] = server.group(1)
+            found[os.path.basename(path)[: -len(".conf")]] = server.group(1)
     return found
 
 
@@ -155,7 +159,6 @@ def main() -> None:
             "public_keys": {path: public_key(path) for path in asked["private_keys"]},
             "orders": orders(asked["orders"]),
             "own_files": sorted(glob.glob(os.path.join(asked["certificate_directory"], "*"))),
-            "user": has_user(asked["user"]),
             "groups": {name: group(name, user=asked["user"], processes=processes) for name in asked["groups"]},
         },
         sys.stdout,

@@ -131,15 +131,17 @@ def test_version_that_apt_would_install(probe, monkeypatch, shown, version) -> N
 
 def test_caddy_of_backports_is_taken_where_it_can_be_had(probe, monkeypatch) -> None:
     monkeypatch.setattr(probe, "candidate", lambda _package, *options: "2.11.1" if options else "2.6.2")
-    assert probe.caddy("trixie-backports") == {"candidate": "2.11.1", "suite": "trixie-backports"}
+    monkeypatch.setattr(probe, "has_user", lambda name: name == "caddy")
+    assert probe.caddy("trixie-backports") == {"candidate": "2.11.1", "suite": "trixie-backports", "user": True}
     monkeypatch.setattr(probe, "candidate", lambda _package, *options: "" if options else "2.6.2")
-    assert probe.caddy("trixie-backports") == {"candidate": "2.6.2", "suite": ""}
+    assert probe.caddy("trixie-backports") == {"candidate": "2.6.2", "suite": "", "user": True}
 
 
-def test_server_of_an_order_is_read_from_certbots_file(probe, monkeypatch) -> None:
-    files = {"/etc/letsencrypt/renewal/slipway-a.conf": "[renewalparams]\naccount = 1\nserver = https://ca.test/dir\n"}
-    monkeypatch.setattr(probe, "text_of", files.get)
-    assert probe.orders(["slipway-a", "slipway-b"]) == {"slipway-a": "https://ca.test/dir"}
+def test_server_of_an_order_is_read_from_certbots_file(probe, tmp_path) -> None:
+    (tmp_path / "slipway-a.conf").write_text("[renewalparams]\naccount = 1\nserver = https://ca.test/dir\n")
+    (tmp_path / "slipway-b.conf").write_text("[renewalparams]\n")
+    (tmp_path / "other.conf").write_text("server = https://ca.test/dir\n")
+    assert probe.orders(f"{tmp_path}/slipway-*.conf") == {"slipway-a": "https://ca.test/dir"}
 
 
 def test_modules_of_a_caddy_are_read_without_running_it() -> None:
@@ -164,7 +166,7 @@ def test_probe_reads_a_bare_host(tmp_path) -> None:
         "private_keys": [str(tmp_path / "a.key")],
         "certificate_directory": str(tmp_path / "none"),
         "groups": ["no-such-group"],
-        "orders": ["slipway-none"],
+        "orders": str(tmp_path / "slipway-*.conf"),
         "backports": "trixie-backports",
         "unit": "no-such-unit.service",
         "units": ["no-such-unit.service"],
@@ -178,7 +180,7 @@ def test_probe_reads_a_bare_host(tmp_path) -> None:
     assert state["certificates"] == {str(tmp_path / "a.crt"): None}
     assert state["public_keys"] == {str(tmp_path / "a.key"): None}
     assert (state["revision"], state["own_files"], state["orders"]) == ("", [], {})
-    assert (state["active"], state["enabled"], state["user"]) == ([], [], False)
+    assert (state["active"], state["enabled"]) == ([], [])
 
 
 GOOD = hashlib.sha256(b"good").hexdigest()
@@ -196,7 +198,7 @@ def answers(
 ASKED = {"revision": "abc", "status_port": 1, "log": "/log", "fail_days": 7, "sites": {"a.test": GOOD}, "wait": 0}
 
 
-@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("status", [200, 204, 503])
 def test_edge_is_good_with_or_without_odoo(verify, monkeypatch, status) -> None:
     answers(verify, monkeypatch, health=status)
     states: dict[str, dict] = {}

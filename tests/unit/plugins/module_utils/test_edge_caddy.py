@@ -222,8 +222,9 @@ def test_every_site_has_its_own_certificate(edge) -> None:
 def test_the_certificate_follows_the_name_and_addresses_have_one_too(edge) -> None:
     policies = edge().servers["https"]["tls_connection_policies"]
     assert [(one["match"], one["certificate_selection"]["any_tag"]) for one in policies] == [
-        ({"sni": ["odoo.example.com", "*.shops.example.com"]}, ["main"]),
+        ({"sni": ["odoo.example.com"]}, ["main"]),
         ({"sni": ["other.example.com"]}, ["other"]),
+        ({"sni": ["*.shops.example.com"]}, ["main"]),
         ({"sni_regexp": {"pattern": "^$"}}, ["main"]),
     ]
     assert {one["protocol_min"] for one in policies} == {"tls1.2"}
@@ -232,6 +233,15 @@ def test_the_certificate_follows_the_name_and_addresses_have_one_too(edge) -> No
 def test_without_an_address_a_client_that_names_nothing_is_refused(edge) -> None:
     policies = edge(sites=[OTHER]).servers["https"]["tls_connection_policies"]
     assert [one["match"] for one in policies] == [{"sni": ["other.example.com"]}]
+
+
+def test_an_exact_name_counts_before_another_sites_wildcard(edge) -> None:
+    wild = {**SITE, "domains": ["*.example.com"]}
+    config = edge(sites=[wild, OTHER])
+    assert config.ask("/", host="other.example.com").vars["site"] == "other"
+    assert config.ask("/", host="any.example.com").vars["site"] == "main"
+    policies = config.servers["https"]["tls_connection_policies"]
+    assert [one["match"] for one in policies] == [{"sni": ["other.example.com"]}, {"sni": ["*.example.com"]}]
 
 
 def test_without_sites_every_handshake_is_refused(edge) -> None:
@@ -340,7 +350,7 @@ def test_back_office(edge, client, path, allow, deny, refused) -> None:
         ("/health", "203.0.113.9", "10.0.0.5:8069"),
         ("/healthy", "203.0.113.9", 503),
         ("/.slipway/csp-report", "203.0.113.9", 204),
-        ("/.well-known/acme-challenge/token", "203.0.113.9", "10.0.0.5:8069"),
+        ("/.well-known/acme-challenge/token", "203.0.113.9", 503),
     ],
 )
 def test_maintenance(edge, path, client, status) -> None:
@@ -383,7 +393,7 @@ def zone(asked: Request) -> dict[str, Any] | None:
         ("POST", "/json/2/res.partner/search_read", "api_call_read"),
         ("POST", "/json/2/res.partner/write", "api_write"),
         ("GET", "/web/static/src/x.js", "static"),
-        ("POST", "/.slipway/csp-report", "web"),
+        ("POST", "/.slipway/csp-report", "reports"),
     ],
 )
 def test_the_first_limit_that_matches_counts(edge, method, path, limit) -> None:
@@ -426,7 +436,7 @@ def test_who_has_no_authorization_is_counted_by_address(edge) -> None:
     asked = edge(rate_limits=[{"name": "all", "rate": "1r/s", "key": "authorization"}]).ask("/")
     (who,) = [one for one in handlers(asked.passed, "map") if one["destinations"] == ["{slipway.authorization}"]]
     assert who["mappings"] == [{"input": "", "outputs": ["{http.vars.client_ip}"]}]
-    assert who["defaults"] == [who["source"]]
+    assert who["defaults"] == ["key " + who["source"]]
 
 
 def test_exempt_clients_are_not_counted(edge) -> None:
@@ -663,7 +673,7 @@ def test_health_keeps_nothing_of_the_clients_query(edge, health, uri) -> None:
     asked = edge(sites=[{**SITE, "health": health}]).ask("/health")
     assert asked.end["rewrite"] == {"uri": uri}
     well, unwell = asked.end["handle_response"]
-    assert well["match"] == {"status_code": [200]}
+    assert well["match"] == {"status_code": [2]}
     assert (unwell["routes"][0]["handle"][0]["status_code"], "match" in unwell) == (503, False)
 
 

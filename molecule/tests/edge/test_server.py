@@ -53,10 +53,12 @@ def test_configuration_is_clean(edge, root, observed) -> None:
 
 
 def test_reload_under_load(application, edge, observed) -> None:
-    """Three reloads under load lose no request, over open connections and new ones."""
+    """Three reloads under load: what is lost of requests over open connections and new ones."""
     over = threading.Event()
     failures: list[str] = []
     hung_up: list[str] = []
+    answered = [0]
+    lock = threading.Lock()
 
     def ask_on_one_connection(number: int, times: int) -> int:
         with Connection(source=NOBODIES[number]) as connection:
@@ -70,6 +72,8 @@ def test_reload_under_load(application, edge, observed) -> None:
                     return count
                 if answer.status != 200:
                     failures.append(str(answer.status))
+                with lock:
+                    answered[0] += 1
                 time.sleep(0.002)
         return times
 
@@ -96,12 +100,14 @@ def test_reload_under_load(application, edge, observed) -> None:
         count = sum(one.result() for one in work)
     assert failures == []
     assert count >= 500
+    # What was not answered did not happen either: it may be sent again.
+    assert len(application.of("/web/static/load")) == answered[0]
     if SERVER == "nginx":
         assert hung_up == []
-        observed("no request lost", variant="none")
+        observed("nothing", variant="nothing")
     else:
-        assert len(hung_up) <= 12, hung_up
-        observed("at most 4 of some hundred new connections at a reload are closed unanswered", variant="a few")
+        assert len(hung_up) <= 30, hung_up
+        observed("a few new connections, closed before their request reached the application", variant="a few")
 
 
 def test_slow_answer_over_a_reload(application, edge, observed) -> None:

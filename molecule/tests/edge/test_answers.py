@@ -106,7 +106,7 @@ def test_errors_can_be_read(application, observed) -> None:
     ],
 )
 def test_browser_cache(application, observed, path: str, value: str) -> None:
-    """{path}: browsers are told “{value}”."""
+    """{path}: browsers are told `{value}`."""
     assert ask(path).values("Cache-Control") == ([] if value == "nothing" else [value])
     observed(value)
 

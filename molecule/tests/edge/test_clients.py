@@ -72,7 +72,7 @@ def test_chain_of_proxies(application, observed) -> None:
 
 @pytest.mark.parametrize("value", ["not-an-address", "192.0.2.9:1234", ""])
 def test_odd_values(application, observed, value: str) -> None:
-    """A trusted proxy that forwards “{value}” breaks nothing."""
+    """A trusted proxy that forwards `{value}` breaks nothing."""
     answer = ask("/x", headers=[("X-Forwarded-For", value)], source=PROXY)
     assert answer.status == 200
     (address,) = answer.echo.values("X-Forwarded-For")

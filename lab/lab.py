@@ -2,7 +2,7 @@
 
 The hosts are those of the group ``lab`` of an Ansible inventory directory (``hosts.yml``): its
 ``lab_name`` and ``lab_subnet``, optionally ``lab_client_addresses``, and for each host ``ansible_host`` and
-optionally ``lab_suite`` and ``lab_image``.
+optionally ``lab_suite``, ``lab_image`` and ``lab_store``.
 Nothing else describes them, so playbooks, molecule and this script always mean the same hosts.
 """
 
@@ -25,7 +25,9 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+import store as object_store
 import yaml
+from commands import LabError, run, say
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 IMAGE_RECIPE = ROOT / "lab" / "image.toml"
@@ -37,10 +39,6 @@ NAMESPACE_DIR = pathlib.Path("/run/slipway-lab")
 SSH_WAIT_SECONDS = 60
 
 
-class LabError(Exception):
-    """What keeps the lab from running, with what to do about it."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Host:
     """One container."""
@@ -49,6 +47,7 @@ class Host:
     address: str
     suite: str
     image: str
+    store: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +111,7 @@ def read_lab(inventory: pathlib.Path) -> Lab:
             address=entry["ansible_host"],
             suite=entry.get("lab_suite", default_suite),
             image=entry.get("lab_image", BASE_IMAGE),
+            store=object_store.check_kind(host, entry.get("lab_store")),
         )
         for host, entry in entries.items()
     )
@@ -121,7 +121,8 @@ def read_lab(inventory: pathlib.Path) -> Lab:
         if ipaddress.ip_address(address) not in ipaddress.ip_network(subnet):
             raise LabError(f"{path}: {whose} has {address}, outside of lab_subnet {subnet}")
     edges = groups.get("odoo_edge", {}).get("hosts") or {}
-    edge = next((host.address for host in hosts if host.name in edges), hosts[-1].address)
+    servers = [host for host in hosts if host.store is None] or hosts
+    edge = next((host.address for host in hosts if host.name in edges), servers[-1].address)
     return Lab(name=name, subnet=subnet, hosts=hosts, edge_address=edge, client_addresses=clients)
 
 
@@ -134,21 +135,6 @@ def read_recipe(image: str = BASE_IMAGE) -> dict[str, Any]:
     if image not in further:
         raise LabError(f"lab_image: {image}: {IMAGE_RECIPE} knows {', '.join([BASE_IMAGE, *further])}")
     return {**recipe, "packages": recipe["packages"] + further[image]}
-
-
-def say(message: str) -> None:
-    print(f"lab: {message}", file=sys.stderr, flush=True)
-
-
-def run(command: Sequence[str | os.PathLike[str]], *, stdin: str | None = None, check: bool = True) -> str:
-    """Run a command and return its output; its error output becomes the message when it fails."""
-    done = subprocess.run(
-        [os.fspath(part) for part in command], input=stdin, capture_output=True, text=True, check=False
-    )
-    if check and done.returncode != 0:
-        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise LabError(f"`{' '.join(map(str, command[:6]))} …` failed with {done.returncode}:\n{tail}")
-    return done.stdout
 
 
 def cgroup_prefix() -> list[str]:
@@ -359,7 +345,33 @@ def wait_for_ssh(host: Host) -> None:
     raise LabError(f"{host.name} ({host.address}) answers no SSH after {SSH_WAIT_SECONDS} s: see `podman logs`")
 
 
-def up(lab: Lab, podman: Podman) -> None:
+def stores(lab: Lab) -> list[object_store.Store]:
+    """The object stores among the hosts of a lab."""
+    return [
+        object_store.Store(
+            lab=lab.name, name=host.name, address=host.address, kind=host.store, container=lab.container(host),
+            state=lab.state / "store" / host.name, ca=lab.ca,
+        )
+        for host in lab.hosts
+        if host.store is not None
+    ]  # fmt: skip
+
+
+def servers(lab: Lab) -> list[str]:
+    """The hosts that keep something in the store."""
+    return [host.name for host in lab.hosts if host.store is None]
+
+
+def make_store_keys(lab: Lab, inventory: pathlib.Path, podman: Podman) -> None:
+    """Complete the keys in the inventory's secrets, and give them to the stores that are up."""
+    for store in stores(lab):
+        if object_store.complete_keys(store, inventory, servers(lab)):
+            say(f"{lab.name}: made keys of {store.name} in {inventory / object_store.SECRETS_FILE}")
+        if podman.succeeds("exec", store.container, "true") and object_store.apply_keys(store, inventory, servers(lab)):
+            say(f"{lab.name}: gave {store.name} its keys")
+
+
+def up(lab: Lab, inventory: pathlib.Path, podman: Podman) -> None:
     kinds = sorted({(host.suite, host.image) for host in lab.hosts})
     images = {kind: ensure_image(podman, *kind) for kind in kinds}
     ensure_keys(lab)
@@ -371,9 +383,18 @@ def up(lab: Lab, podman: Podman) -> None:
         wait_for_ssh(host)
     if made:
         say(f"{lab.name}: made {', '.join(made)}")
+    for store in stores(lab):
+        if object_store.ensure_running(store, podman):
+            say(f"{lab.name}: {store.name} runs {store.kind} for the bucket {store.bucket}")
+        object_store.apply_keys(store, inventory, servers(lab))
 
 
-def down(lab: Lab, podman: Podman) -> None:
+def down(lab: Lab, names: Sequence[str], podman: Podman) -> None:
+    if names:
+        for host in [lab.host(name) for name in names]:
+            remove(podman, lab.container(host))
+        say(f"{lab.name}: destroyed {', '.join(names)}")
+        return
     for host in lab.hosts:
         remove(podman, lab.container(host))
     if podman.succeeds("network", "exists", lab.network):
@@ -399,9 +420,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/lab", description="The lab: bare Debian hosts as systemd containers.")
     default = os.environ.get("SLIPWAY_INVENTORY", str(ROOT / "inventories" / "demo"))
     parser.add_argument("--inventory", type=pathlib.Path, default=pathlib.Path(default), metavar="DIR")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="up|down|status|ip|ssh|url|ca")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="up|down|status|ip|ssh|url|ca|store")
     verbs.add_parser("up", help="make the hosts that are not there, start them, wait for SSH")
-    verbs.add_parser("down", help="destroy the hosts and everything on them")
+    down_parser = verbs.add_parser("down", help="destroy the hosts, or those named, and everything on them")
+    down_parser.add_argument("hosts", nargs="*", metavar="host")
     verbs.add_parser("status", help="list the hosts: name, address, Debian suite, state")
     verbs.add_parser("ip", help="print a host's address").add_argument("host")
     ssh = verbs.add_parser("ssh", help="log in to a host, or run a command there")
@@ -409,6 +431,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("url", help="print the address of the lab's Odoo")
     verbs.add_parser("ca", help="print the path of the lab's CA certificate")
+    verbs.add_parser("store", help="complete the keys of the lab's object store in the inventory's secrets")
     return parser.parse_args(arguments)
 
 
@@ -417,13 +440,15 @@ def main(arguments: Sequence[str]) -> None:
     lab = read_lab(options.inventory)
     match options.verb:
         case "up":
-            up(lab, Podman())
+            up(lab, options.inventory, Podman())
         case "down":
-            down(lab, Podman())
+            down(lab, options.hosts, Podman())
         case "status":
             status(lab, Podman())
         case "ip":
             print(lab.host(options.host).address)
+        case "store":
+            make_store_keys(lab, options.inventory, Podman())
         case "url":
             print(f"https://{lab.edge_address}/")
         case "ca":

@@ -43,6 +43,8 @@ def site_host(instances: Instances, groups: Groups, hostvars: HostVars, host: st
         wired["odoo"] = sites.odoo(site, host)
     if host in site.edge_hosts:
         wired["edge"] = {"sites": sites.edge_sites(site, host)}
+    if host in (*site.database_hosts, *site.application_hosts):
+        wired["backup"] = sites.backup(site, host)
     return wired
 
 

@@ -72,6 +72,9 @@ VERIFY_OPTIONS: dict[str, Any] = {
 
 REQUIRED_GROUPS = ("odoo_db", "odoo_app", "odoo_edge")
 
+BACKUP_STANZA = "main"
+"""pgBackRest's name of a host's cluster. Hosts have a prefix of their own each, so one name does for all."""
+
 DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 """What Odoo itself accepts as the name of a database."""
@@ -235,6 +238,61 @@ def edge_sites(site: Site, host: str) -> list[dict[str, Any]]:
             entry["internal_files"] = {"path": f"{instance['data_dir']}/filestore", "group": instance["user"]}
         sites.append({**entry, **instance["edge"]})
     return sites
+
+
+def backup(site: Site, host: str) -> dict[str, Any]:
+    """Inputs of the role backup on a host, without store and keys; ``stanza`` is that of every database host."""
+    applications = site.instances_on(host)
+    servers = [site.database_server_of(instance) for instance in site.instances_led_by(host)]
+    drill: dict[str, Any] = {}
+    # The first application host has Odoo and the code of its instances: there a restored database can be started.
+    if host == next(iter(site.application_hosts), None) and servers:
+        drilled = [item for item in site.instances_led_by(host) if site.database_server_of(item) == servers[0]]
+        drill = {
+            "database": _backup_database(site, servers[0]),
+            "database_host": servers[0],
+            "files": {"instances": [_backup_instance(instance) for instance in drilled], "odoo_bin": "/usr/bin/odoo"},
+            "files_host": host,
+            "directory": "/var/lib/slipway/drill",
+        }
+    return {
+        "stanza": BACKUP_STANZA,
+        "database": _backup_database(site, host) if site.instances_in(host) else {},
+        "files": {
+            "instances": [_backup_instance(instance) for instance in applications],
+            "odoo_bin": "/usr/bin/odoo",
+            "paths": ["/etc/odoo"],
+        }
+        if applications
+        else {},
+        "drill": drill,
+    }
+
+
+def _backup_database(site: Site, host: str) -> dict[str, Any]:
+    own = site.instances_in(host)
+    return {
+        "cluster": "main",
+        "port": int(own[0]["database_port"]),
+        "stanza": BACKUP_STANZA,
+        "databases": [
+            {"instance": item["name"], "name": item["database"], "owner": item["database_user"]} for item in own
+        ],
+    }
+
+
+def _backup_instance(instance: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": instance["name"],
+        "database": instance["database"],
+        "filestore": f"{instance['data_dir']}/filestore/{instance['database']}",
+        "data_dir": instance["data_dir"],
+        "user": instance["user"],
+        "config_file": instance["config_file"],
+        "addons": list(instance["addons_path"]),
+        "unit": instance["unit"],
+        "contracts": [str(contract.get("expected", "")) for contract in instance.get("contracts") or []],
+    }
 
 
 def log_files(site: Site, host: str, *, edge_server: str = "nginx") -> list[dict[str, Any]]:

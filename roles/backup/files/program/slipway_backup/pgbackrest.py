@@ -1,0 +1,160 @@
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pgBackRest: what it has in its repository, and how it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+
+from .host import run, run_raw
+
+USER = "postgres"
+QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")
+WAL_FILTER = "--filter=^.*/[0-9A-F]{24}-[0-9a-f]{40}.*$"
+
+
+def pgbackrest(stanza: str, command: str, *options: str, config: str | None = None) -> str:
+    """Run a command of pgBackRest as PostgreSQL's administrator and return what it wrote.
+
+    :param config: A configuration file other than that of the host.
+    """
+    where = [f"--config={config}"] if config else []
+    return run(
+        [
+            "pgbackrest",
+            *where,
+            f"--stanza={stanza}",
+            "--log-level-console=warn",
+            "--log-level-file=off",
+            *options,
+            command,
+        ],
+        user=USER,
+        what=f"pgbackrest {command}",
+    )
+
+
+def info(stanza: str, *, config: str | None = None) -> dict[str, Any]:
+    """What is in the repository: ``backup`` (list, oldest first), ``archive``, ``status``.
+
+    :raises SlipwayError: where the repository cannot be read, or is not of this stanza.
+    """
+    where = [f"--config={config}"] if config else []
+    said = run(
+        ["pgbackrest", *where, f"--stanza={stanza}", *QUIET, "--output=json", "info"],
+        user=USER,
+        what="pgbackrest info",
+    )
+    found = json.loads(said, strict=False)
+    if not found:
+        raise SlipwayError(f"pgbackrest knows no stanza {stanza} in this repository")
+    for repository in found[0].get("repo", ()):
+        status = repository["status"]
+        # 1: no stanza yet, 2: no good backup yet.
+        if status["code"] not in (0, 1, 2):
+            raise SlipwayError(
+                f"pgbackrest info: repository {repository['key']}: {' '.join(status['message'].split())}"
+            )
+    return dict(found[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What ``pgbackrest verify`` has found: faults by the label of each backup, and those of the WAL."""
+
+    backups: Mapping[str, list[str]]
+    archive: list[str]
+
+
+def verify(stanza: str) -> Verified:
+    """Read everything in the repository back. Its return code is 0 even where something is damaged."""
+    options = (
+        "--log-level-console=off",
+        "--log-level-stderr=info",
+        "--log-level-file=off",
+        "--output=text",
+        "--verbose",
+    )
+    done = run_raw(["pgbackrest", f"--stanza={stanza}", *options, "verify"], user=USER)
+    if done.returncode != 0 or "status: " not in done.stdout:
+        said = " / ".join(done.stderr.splitlines()[-4:])
+        raise SlipwayError(f"pgbackrest verify failed with {done.returncode}: {said}")
+    return parse_verified(done.stdout, done.stderr)
+
+
+def parse_verified(report: str, log: str) -> Verified:
+    """Read the report of ``verify --output=text --verbose`` and the names that it logged."""
+    backups: dict[str, list[str]] = {}
+    archive: list[str] = []
+    current: list[str] = archive
+    what = ""
+    for line in (line.strip() for line in report.splitlines()):
+        if line.startswith("archiveId: "):
+            current, what = archive, "WAL of " + line.split(",")[0].split(": ")[1]
+        elif line.startswith("backup: "):
+            label = line.split(",")[0].split(": ")[1]
+            current, what = backups.setdefault(label, []), "files"
+            status = re.search(r"status: ([^,]+)", line)
+            if status and status[1] not in ("valid", "in-progress"):
+                current.append(f"status {status[1]}")
+        else:
+            counted = [f"{count} {name}" for name, count in re.findall(r"([a-z ]+): (\d+)", line) if int(count) > 0]
+            if counted and line.startswith(("missing:", "checksum invalid:", "size invalid:", "other:")):
+                current.append(f"{what}: {', '.join(text.replace('  ', ' ') for text in counted)}")
+    for line in log.splitlines():
+        named = re.search(r"INFO: ((?:invalid|missing|unable|could not)\b.*)", line)
+        if named:
+            owner = next((label for label in backups if f"{label}/" in line), None)
+            (archive if owner is None else backups[owner]).append(named[1])
+    return Verified(backups=backups, archive=archive)
+
+
+def backup_named(found: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    """The backup of that label."""
+    for backup in found["backup"]:
+        if backup["label"] == label:
+            return dict(backup)
+    known: Sequence[str] = [backup["label"] for backup in found["backup"]]
+    raise SlipwayError(f"pgbackrest has no backup {label}; it has {', '.join(known) or 'none'}")
+
+
+def moment(seconds: int) -> datetime.datetime:
+    """A time of pgBackRest's as a time of ours."""
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+
+
+def gaps(stanza: str) -> list[str]:
+    """Files of the WAL that the repository lacks between two that it has."""
+    said = run(
+        ["pgbackrest", f"--stanza={stanza}", *QUIET, "repo-ls", "--recurse", WAL_FILTER, f"archive/{stanza}"],
+        user=USER,
+        what="pgbackrest repo-ls",
+    )
+    return wal_gaps(line.rsplit("/", 1)[-1][:24] for line in said.splitlines())
+
+
+def wal_gaps(names: Iterable[str], *, per_log: int = 256) -> list[str]:
+    """Where the numbers of WAL files jump, as sentences.
+
+    :param names: 24 hexadecimal digits each: timeline, log and segment.
+    :param per_log: Segments in each log: 256 with the usual 16 MB.
+    """
+    timelines: dict[str, set[int]] = {}
+    for name in names:
+        timelines.setdefault(name[:8], set()).add(int(name[8:16], 16) * per_log + int(name[16:24], 16))
+    found = []
+    for timeline, numbers in sorted(timelines.items()):
+        ordered = sorted(numbers)
+        for before, after in zip(ordered, ordered[1:]):
+            if after != before + 1:
+                first, last = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (before + 1, after - 1))
+                found.append(f"the WAL from {first} to {last} is missing: no restore can go across it")
+    return found

@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     job = verbs.add_parser("run", help="run a job as its timer does")
     job.add_argument("job", choices=[*jobs.JOBS, "health", "drill"])
     verbs.add_parser("prepare", help="make the stanza and the repositories where there are none")
+    verbs.add_parser("adopt", help="let the repository take the new cluster of a host that was built anew")
     verbs.add_parser("status", help="how each job ended last, as JSON")
     message = verbs.add_parser("notify", help="send a message, its text on standard input")
     message.add_argument("subject")
@@ -43,6 +44,8 @@ def act(options: argparse.Namespace) -> dict[str, Any]:
         return runner.run_job(config, options.job, every[options.job])
     if options.verb == "prepare":
         return jobs.prepare(config)
+    if options.verb == "adopt":
+        return jobs.adopt(config)
     if options.verb == "status":
         return {"jobs": runner.jobs(config)}
     if options.verb == "notify":

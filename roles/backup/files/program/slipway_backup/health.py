@@ -35,7 +35,9 @@ def look(config: Config) -> dict[str, Any]:
     for name, read in (
         ("store", _send), ("kinds", _kinds), ("lost", _lost), ("archive", _archive), ("wal_gap", _gaps),
         ("databases", _databases),
-        ("drill", _drill),        ("verify", _verify), ("spool", _spool),
+        ("drill", _drill),
+        ("verify", _verify),
+        ("spool", _spool),
     ):  # fmt: skip
         try:
             read(config, facts)

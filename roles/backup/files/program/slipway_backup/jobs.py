@@ -23,6 +23,11 @@ from .records import Records
 from .store import Store
 
 LOCK_WAIT_SECONDS = 600.0
+FOREIGN = (
+    "the repository holds the backups of another PostgreSQL cluster: this host was built anew. Nothing is backed up until you "
+    "restore (playbooks/restore.yml), or begin afresh beside them (slipway-backup adopt)"
+)
+"""What is said on a host whose repository knows another cluster."""
 DATABASE_LOCK, FILES_LOCK = "database", "files"
 
 
@@ -39,9 +44,21 @@ def prepare(config: Config) -> dict[str, Any]:
             if pgbackrest.info(stanza)["status"]["code"] == 1:
                 pgbackrest.pgbackrest(stanza, "stanza-create")
                 made.append(f"the stanza {stanza}")
-            # Fails where archiving does not work.
-            pgbackrest.pgbackrest(stanza, "check")
+            if not pgbackrest.check(stanza):
+                say(FOREIGN)
+                return {"made": made, "warning": FOREIGN}
     return {"made": made}
+
+
+def adopt(config: Config) -> dict[str, Any]:
+    """Let the repository take the new cluster of a host that was built anew; the backups of the old one stay in it."""
+    part = config.part("database")
+    with lock(DATABASE_LOCK, wait=LOCK_WAIT_SECONDS, what="adopt"):
+        if pgbackrest.check(part["stanza"]):
+            return {"adopted": False}
+        pgbackrest.pgbackrest(part["stanza"], "stanza-upgrade")
+        pgbackrest.pgbackrest(part["stanza"], "check")
+    return {"adopted": True}
 
 
 def back_up_database(config: Config, kind: str) -> dict[str, Any]:
@@ -214,6 +231,7 @@ def prune(config: Config) -> dict[str, Any]:
     """Remove what retention does not keep: never the last good backup, and nothing while none is good."""
     policy = backup_retention.Policy.of(config["retention"])
     records, dropped, refused = Records(config), {}, []
+    Store(config).require()
     records.send()
     restic.prepare_cache()
     if config["database"]:

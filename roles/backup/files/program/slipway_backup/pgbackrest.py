@@ -17,6 +17,8 @@ from ansible_collections.slipway.odoo.plugins.module_utils.errors import Slipway
 from .host import run, run_raw
 
 USER = "postgres"
+OTHER_CLUSTER = 28
+"""What pgBackRest returns where the repository and the cluster do not belong together."""
 QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")
 WAL_FILTER = "--filter=^.*/[0-9A-F]{24}-[0-9a-f]{40}.*$"
 
@@ -59,11 +61,30 @@ def info(stanza: str, *, config: str | None = None) -> dict[str, Any]:
     for repository in found[0].get("repo", ()):
         status = repository["status"]
         # 1: no stanza yet, 2: no good backup yet.
+        if "FormatError" in status["message"] or "CryptoError" in status["message"]:
+            raise SlipwayError(
+                "pgbackrest cannot read its repository: it was encrypted with another passphrase than that of "
+                f"{config or '/etc/pgbackrest.conf'} (repo1-cipher-pass), or it is damaged"
+            )
         if status["code"] not in (0, 1, 2):
             raise SlipwayError(
                 f"pgbackrest info: repository {repository['key']}: {' '.join(status['message'].split())}"
             )
     return dict(found[0])
+
+
+def check(stanza: str) -> bool:
+    """See that archiving works, up to a file of the WAL that arrives; False where the repository is of another cluster.
+
+    :raises SlipwayError: where archiving does not work.
+    """
+    done = run_raw(["pgbackrest", f"--stanza={stanza}", *QUIET, "check"], user=USER)
+    if done.returncode == OTHER_CLUSTER:
+        return False
+    if done.returncode != 0:
+        said = " / ".join(line.strip() for line in done.stderr.strip().splitlines()[-5:])
+        raise SlipwayError(f"archiving does not work, pgbackrest check failed with {done.returncode}: {said}")
+    return True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -317,3 +317,35 @@ def test_options_of_the_verify_stage_are_judged_before_anything_changes(options:
 def test_accepted_findings_are_a_list() -> None:
     (found,) = sites.problems([instance(integrity_ignore="menu:x")], groups=THREE, addresses=THREE_ADDRESSES)
     assert "integrity_ignore must be a list" in found
+
+
+def test_backups_of_a_single_box_are_of_all_its_parts() -> None:
+    wired = sites.backup(one(), "box")
+    assert wired["database"]["databases"] == [{"instance": "main", "name": "main", "owner": "odoo-main"}]
+    assert [entry["filestore"] for entry in wired["files"]["instances"]] == ["/var/lib/odoo/main/filestore/main"]
+    assert (wired["drill"]["database_host"], wired["drill"]["files_host"]) == ("box", "box")
+
+
+def test_backups_of_three_hosts_are_of_what_each_has_and_the_drill_is_where_odoo_is() -> None:
+    assert sites.backup(three(), "db1")["files"] == {}
+    assert sites.backup(three(), "db1")["drill"] == {}
+    wired = sites.backup(three(), "app1")
+    assert wired["database"] == {}
+    assert wired["drill"]["database_host"] == "db1"
+    assert wired["drill"]["database"]["databases"][0]["name"] == "main"
+
+
+def test_backups_hold_no_secret() -> None:
+    words = repr([sites.backup(one(instance(contracts=[{"name": "api", "expected": "1.2.0"}])), "box")])
+    assert "database_password" not in words
+    assert "'1.2.0'" in words
+
+
+def test_second_application_host_makes_no_drill() -> None:
+    site = sites.site(
+        (instance(),),
+        groups={**THREE, "odoo_app": ["app1", "app2"]},
+        addresses={**THREE_ADDRESSES, "app2": "10.0.0.14"},
+    )
+    assert sites.backup(site, "app2")["drill"] == {}
+    assert sites.backup(site, "app2")["files"]["instances"][0]["name"] == "main"

@@ -108,7 +108,14 @@ def _lost(config: Config, facts: dict[str, Any]) -> None:
         return
     there = {"database": set(), "snapshots": set()}
     if config["database"]:
-        there["database"] = {backup["label"] for backup in pgbackrest.info(config["database"]["stanza"])["backup"]}
+        try:
+            found = pgbackrest.info(config["database"]["stanza"])["backup"]
+        except SlipwayError as error:
+            # Whoever deletes all of it leaves no stanza either.
+            if "missing stanza" not in str(error):
+                raise
+            found = []
+        there["database"] = {backup["label"] for backup in found}
     there["snapshots"] = {key.rpartition("/")[2] for key in Store(config).list("restic/snapshots/")}
     lost = []
     for document in _manifests(config):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,8 @@ def act(options: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks for."""
     config = configuration.load()
     if options.verb == "run":
+        # As in the unit, so that a run by hand is the same.
+        os.umask(0o077)
         every = {**jobs.JOBS, "health": health.look, "drill": drill.run_drill}
         return runner.run_job(config, options.job, every[options.job])
     if options.verb == "prepare":

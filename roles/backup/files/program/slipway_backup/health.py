@@ -157,7 +157,12 @@ def _archive(config: Config, facts: dict[str, Any]) -> None:
 def _gaps(config: Config, facts: dict[str, Any]) -> None:
     # pgBackRest would try for minutes to reach a store that is away.
     if config["database"] and "store" not in facts["unread"]:
-        facts["wal_gap"] = pgbackrest.gaps(config.part("database")["stanza"])
+        try:
+            facts["wal_gap"] = pgbackrest.gaps(config.part("database")["stanza"])
+        except SlipwayError as error:
+            # Then all of it is lost, and told so.
+            if "missing stanza" not in str(error):
+                raise
 
 
 def _databases(config: Config, facts: dict[str, Any]) -> None:

@@ -149,6 +149,13 @@ def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
     write(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
+def make_passage(path: pathlib.Path) -> None:
+    """Make a directory through which other users can pass to what is theirs, and in which they can list nothing."""
+    path.mkdir(parents=True, exist_ok=True)
+    # Whatever the umask is: that of the units lets nobody pass.
+    path.chmod(0o711)
+
+
 def tree_size(path: pathlib.Path) -> tuple[int, int]:
     """Number and bytes of the regular files below a directory."""
     count = size = 0

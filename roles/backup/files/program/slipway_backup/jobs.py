@@ -18,14 +18,14 @@ from ansible_collections.slipway.odoo.plugins.module_utils.errors import Slipway
 
 from . import database, pgbackrest, restic
 from .config import Config
-from .host import lock, now, read_json, run, say, tree_size, write_json
+from .host import lock, make_passage, now, read_json, run, say, tree_size, write_json
 from .records import Records
 from .store import Store
 
 LOCK_WAIT_SECONDS = 600.0
 FOREIGN = (
-    "the repository holds the backups of another PostgreSQL cluster: this host was built anew. Nothing is backed up until you "
-    "restore (playbooks/restore.yml), or begin afresh beside them (slipway-backup adopt)"
+    "the repository holds the backups of another PostgreSQL cluster: this host was built anew. Nothing is backed up "
+    "until you restore (playbooks/restore.yml), or begin afresh beside them (slipway-backup adopt)"
 )
 """What is said on a host whose repository knows another cluster."""
 DATABASE_LOCK, FILES_LOCK = "database", "files"
@@ -356,7 +356,7 @@ def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
         )
     if not names:
         return
-    config.spool.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passage(config.spool)
     spool = _spool_repository(config)
     spool.create()
     spool("unlock")
@@ -385,7 +385,7 @@ def _catch_up(config: Config, repository: restic.Repository) -> list[str]:
 
 def _require_room(config: Config, *, database_port: int) -> None:
     """Refuse a dump that the spool may not hold."""
-    config.spool.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passage(config.spool)
     names = [entry["name"] for entry in config.part("database")["databases"]]
     with database.connected("postgres", port=database_port) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -408,7 +408,7 @@ def _dump(config: Config, part: Mapping[str, Any], entry: Mapping[str, Any]) -> 
     started, clock = now(), time.monotonic()
     label = f"dump-{entry['name']}-{started:%Y%m%dT%H%M%SZ}"
     work, place = config.spool / "dumps" / f".{label}", config.spool / "dumps" / label
-    work.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passage(work.parent)
     for dead in work.parent.glob(".dump-*"):
         shutil.rmtree(dead)
     work.mkdir(mode=0o700)

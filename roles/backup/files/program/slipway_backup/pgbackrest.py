@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -159,13 +159,16 @@ def gaps(stanza: str) -> list[str]:
         user=USER,
         what="pgbackrest repo-ls",
     )
-    return wal_gaps(line.rsplit("/", 1)[-1][:24] for line in said.splitlines())
+    # Of older backups pgBackRest keeps only the WAL that belongs to themselves (repo1-retention-archive).
+    closed = {backup["archive"]["stop"] for backup in info(stanza)["backup"][:-1]}
+    return wal_gaps((line.rsplit("/", 1)[-1][:24] for line in said.splitlines()), closed=closed)
 
 
-def wal_gaps(names: Iterable[str], *, per_log: int = 256) -> list[str]:
+def wal_gaps(names: Iterable[str], *, closed: Collection[str] = (), per_log: int = 256) -> list[str]:
     """Where the numbers of WAL files jump, as sentences.
 
     :param names: 24 hexadecimal digits each: timeline, log and segment.
+    :param closed: Last files of backups that have a newer one: what follows them may have been expired.
     :param per_log: Segments in each log: 256 with the usual 16 MB.
     """
     timelines: dict[str, set[int]] = {}
@@ -176,6 +179,8 @@ def wal_gaps(names: Iterable[str], *, per_log: int = 256) -> list[str]:
         ordered = sorted(numbers)
         for before, after in zip(ordered, ordered[1:]):
             if after != before + 1:
+                if f"{timeline}{before // per_log:08X}{before % per_log:08X}" in closed:
+                    continue
                 first, last = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (before + 1, after - 1))
                 found.append(f"the WAL from {first} to {last} is missing: no restore can go across it")
     return found

@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 sys.path.insert(0, str(ROOT / "roles" / "backup" / "files" / "program"))
 
-from slipway_backup import host, jobs, pgbackrest, runner  # noqa: E402
+from slipway_backup import host, jobs, pgbackrest, restic, runner  # noqa: E402
 from slipway_backup.config import Config  # noqa: E402
 
 SOUND = """stanza: main
@@ -148,3 +148,16 @@ def test_two_runs_at_once_exclude_each_other(config: Config) -> None:
         pass
     with host.lock("database", wait=0, what="the third"):
         pass
+
+
+def test_file_that_is_there_and_cannot_be_read_is_a_fault_and_one_that_went_is_none(tmp_path: pathlib.Path) -> None:
+    there, gone = tmp_path / "there", tmp_path / "gone"
+    there.write_text("x")
+
+    def line(path: pathlib.Path) -> str:
+        error = {"message": "permission denied"}
+        return json.dumps({"message_type": "error", "error": error, "during": "archival", "item": str(path)})
+
+    assert restic.unread(line(there)) == f"{there}: permission denied"
+    assert restic.unread(line(gone)) == ""
+    assert restic.unread("Warning: at least one source file could not be read") == ""

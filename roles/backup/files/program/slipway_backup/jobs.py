@@ -245,6 +245,8 @@ def prune(config: Config) -> dict[str, Any]:
                     say(f"removing {label}")
                     pgbackrest.pgbackrest(stanza, "expire", f"--set={label}")
                 records.forget("database", label)
+            # The WAL before what backup_wal_days keeps. By its configuration it never removes a backup.
+            pgbackrest.pgbackrest(stanza, "expire")
             dropped["database"] = decision.drop
             refused += [decision.refused] if decision.refused else []
     with lock(FILES_LOCK, wait=LOCK_WAIT_SECONDS, what="prune"):

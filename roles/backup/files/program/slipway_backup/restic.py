@@ -81,9 +81,18 @@ class Repository:
         if time:
             options.append(f"--time={time}")
         listed = ["--files-from-raw", "-"] if files_from is not None else []
-        # A file that Odoo deletes while it is read is no fault; restic tells it with a return code of its own.
-        said = self("backup", *options, *listed, *paths, good=(0, INCOMPLETE_BACKUP), stdin=files_from)
-        for line in reversed(said.splitlines()):
+        done = run_raw(
+            ["restic", *self._options, "backup", *options, *listed, *paths],
+            environment=self.environment,
+            stdin=files_from,
+        )
+        faults = [line for line in done.stderr.strip().splitlines() if line.strip()]
+        if done.returncode == INCOMPLETE_BACKUP:
+            # A file that Odoo removed while it was read is no fault; one that is there and cannot be read is.
+            faults = [fault for fault in map(unread, faults) if fault]
+        if done.returncode not in (0, INCOMPLETE_BACKUP) or (done.returncode == INCOMPLETE_BACKUP and faults):
+            raise SlipwayError(f"restic backup failed with {done.returncode}: {' / '.join(faults[-6:])}")
+        for line in reversed(done.stdout.splitlines()):
             document = json.loads(line)
             if document.get("message_type") == "summary":
                 return dict(document)
@@ -103,6 +112,17 @@ class Repository:
         wanted = [f"--tag={','.join(f'{key}={value}' for key, value in tags.items())}"] if tags else []
         found = json.loads(self("snapshots", "--json", *wanted) or "[]")
         return sorted(found or [], key=lambda snapshot: snapshot["time"])
+
+
+def unread(line: str) -> str:
+    """What a line of restic's JSON says of a file that is there and could not be read; empty for all else."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return ""
+    if document.get("message_type") != "error" or not os.path.lexists(document.get("item") or "/"):
+        return ""
+    return f"{document.get('item')}: {document.get('error', {}).get('message') or 'it could not be read'}"
 
 
 def tag(snapshot: Mapping[str, Any], name: str) -> str | None:

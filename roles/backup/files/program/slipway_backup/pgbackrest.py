@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -136,15 +136,6 @@ def parse_verified(report: str, log: str) -> Verified:
             owner = next((label for label in backups if f"{label}/" in line), None)
             (archive if owner is None else backups[owner]).append(named[1])
     return Verified(backups=backups, archive=archive)
-
-
-def backup_named(found: Mapping[str, Any], label: str) -> Mapping[str, Any]:
-    """The backup of that label."""
-    for backup in found["backup"]:
-        if backup["label"] == label:
-            return dict(backup)
-    known: Sequence[str] = [backup["label"] for backup in found["backup"]]
-    raise SlipwayError(f"pgbackrest has no backup {label}; it has {', '.join(known) or 'none'}")
 
 
 def moment(seconds: int) -> datetime.datetime:

@@ -983,6 +983,9 @@ def wait_promoted(config: Config) -> tuple[Any, ...]:
                 port=port,
             )[0]
             if not recovering:
+                # The checkpointer went to sleep while the server recovered, when archive_timeout meant nothing to it:
+                # for checkpoint_timeout (5 min) no segment would be closed and archived.
+                rows("postgres", "CHECKPOINT", port=port)
                 return (lsn, moment, timeline)
         if not cluster_runs(config):
             raise SlipwayError(f"the restored cluster gave up: {recovery_fault(cluster_log(config))}")

@@ -74,6 +74,12 @@ def all_hosts() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def object_stores() -> dict[str, Any]:
+    """The object stores of the lab."""
+    return {name: connect(name) for name, host in SITE["lab"]["hosts"].items() if "lab_store" in host}
+
+
+@pytest.fixture(scope="session")
 def database(all_hosts: dict[str, Any]) -> Any:
     return all_hosts[hosts_of("odoo_db")[0]]
 

@@ -284,6 +284,15 @@ def _databases(facts: Mapping[str, Any], _limits: Thresholds, _now: datetime) ->
             yield Finding(f"database_missing:{name}", CRITICAL, text)
 
 
+def _restores(facts: Mapping[str, Any], _limits: Thresholds, _now: datetime) -> Found:
+    if facts["restores"]:
+        text = (
+            f"A restore did not end, and left {' and '.join(facts['restores'])}. Nothing live is in it: run the "
+            "restore again, which removes it, or remove a database with `slipway-backup drop-kept --name NAME`."
+        )
+        yield Finding("restore_unfinished", WARNING, text)
+
+
 def _store(facts: Mapping[str, Any], _limits: Thresholds, _now: datetime) -> Found:
     for name in facts["store"]["required"]:
         if name not in facts["store"]["offered"]:
@@ -308,6 +317,7 @@ _LOOKS: dict[str, Callable[[Mapping[str, Any], Thresholds, datetime], Found]] = 
     "jobs": _jobs,
     "spool": _spool,
     "databases": _databases,
+    "restores": _restores,
     "store": _store,
     "unread": _unread,
 }

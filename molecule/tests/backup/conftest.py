@@ -16,7 +16,10 @@ from typing import Any
 import boto3
 import botocore.config
 import pytest
+import urllib3
 import yaml
+from minio.credentials import StaticProvider
+from minio.minioadmin import MinioAdmin
 
 INVENTORY = pathlib.Path(os.environ["SLIPWAY_INVENTORY"])
 STATE = "/var/lib/slipway/backup"
@@ -135,6 +138,12 @@ class Box:
         done = self.host.run(f"PYTHONPATH={library} python3 -c {shlex.quote(script)} {shlex.join(arguments)}")
         assert done.rc == code, done.stderr
         return done.stdout
+
+    def sha256_in_snapshot(self, snapshot: str, path: str) -> str:
+        """SHA-256 of a file in a snapshot of the store."""
+        target = "/run/slipway-test-dumped"
+        self.restic("dump", snapshot, path, "--target", target)
+        return self.sh(f"sha256sum <{target}; rm {target}").split()[0]
 
     @contextlib.contextmanager
     def changed(self, path: str, change: Callable[[str], str]) -> Iterator[None]:
@@ -267,9 +276,9 @@ def box(_baseline: Box) -> Box:
 
 
 @pytest.fixture
-def store_away(all_hosts: dict[str, Any]) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def store_away(object_stores: dict[str, Any]) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """The store stopped for a while."""
-    store = all_hosts["store1"]
+    store = object_stores["store1"]
 
     @contextlib.contextmanager
     def away() -> Iterator[None]:
@@ -282,3 +291,29 @@ def store_away(all_hosts: dict[str, Any]) -> Callable[[], contextlib.AbstractCon
             assert store.run(f"timeout 30 sh -c {shlex.quote(check)} || sleep 5").rc == 0
 
     return away
+
+
+@pytest.fixture
+def revoked(site: dict[str, Any], secrets: dict[str, Any]) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """The key of the host refused by the store for a while."""
+    lab = site["lab"]["vars"]["lab_name"]
+    state = INVENTORY.parents[2] / ".lab" / lab
+    [root_file] = state.glob("**/root.json")
+    root = json.loads(root_file.read_text())
+    admin = MinioAdmin(
+        endpoint=f"{site['lab']['hosts']['store1']['ansible_host']}:443",
+        credentials=StaticProvider(root["user"], root["password"]),
+        region="us-east-1",
+        http_client=urllib3.PoolManager(ca_certs=str(state / "ca/ca.crt"), cert_reqs="CERT_REQUIRED", timeout=20),
+    )
+    key = secrets["demo_store_keys"]["box1"]["key_id"]
+
+    @contextlib.contextmanager
+    def without_the_key() -> Iterator[None]:
+        admin.user_disable(key)
+        try:
+            yield
+        finally:
+            admin.user_enable(key)
+
+    return without_the_key

@@ -134,3 +134,37 @@ def test_wal_that_is_missing_in_the_middle_is_named(box: Any, owner_bucket: Any)
         assert f"from {name} to {name} is missing" in told
         assert "Make a full backup now" in told
     assert "wal_gap" not in box.health().findings
+
+
+def test_a_wrong_passphrase_of_the_files_is_named_and_nothing_made_anew(box: Any, owner_bucket: Any) -> None:
+    good, before = box.good("files"), owner_bucket.list("restic/")
+    with box.configured(name="backup-secrets.json", files_passphrase="not the one"):
+        for job in ("files", "dump", "verify", "prune"):
+            box.fails(job, "wrong password|no key found")
+        health = box.health()
+        assert health.metrics['job_consecutive_failures{job="files"}'] == 1
+    after = owner_bucket.list("restic/")
+    assert {key: after.get(key) for key in before} == before
+    assert box.good("files") == good
+    for job in ("files", "dump"):
+        box.run(job)
+    box.run("verify", patience=120)
+    assert box.health().broken == []
+
+
+def test_a_wrong_passphrase_of_the_database_is_named_and_nothing_made_anew(box: Any, owner_bucket: Any) -> None:
+    good, before = box.good("database"), owner_bucket.list("pgbackrest/backup/")
+    with box.changed(
+        "/etc/pgbackrest.conf", lambda text: re.sub("(?m)^repo1-cipher-pass=.*$", "repo1-cipher-pass=not-the-one", text)
+    ):
+        for job in ("full", "verify", "prune"):
+            box.fails(job, "encrypted with another passphrase.*repo1-cipher-pass")
+        health = box.health()
+        assert health.metrics['job_consecutive_failures{job="full"}'] == 1
+        assert any("another passphrase" in text for text in health.findings.values())
+    after = owner_bucket.list("pgbackrest/backup/")
+    assert {key: after.get(key) for key in before} == before
+    assert box.good("database") == good
+    box.run("full")
+    box.run("prune")
+    assert box.health().broken == []

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
+import datetime
+import json
+import shlex
 import time
 from typing import Any
 
+import pytest
+
 FILESTORE = "/var/lib/odoo/main/filestore/main"
+STATE = "/var/lib/slipway/backup"
+ONLY_THE_LAST = {"within_hours": 0, "hourly": 0, "daily": 1, "weekly": 0, "monthly": 0}
 
 
 def kill(box: Any, job: str, pattern: str) -> None:
@@ -111,3 +118,71 @@ def test_a_dump_of_nothing_is_no_backup(box: Any) -> None:
     assert box.sh("ls -A /var/spool/slipway/backup/dumps") == ""
     box.run("dump")
     assert box.failures("dump") == 0
+
+
+@pytest.mark.parametrize("pattern", ["[p]gbackrest.* expire$", "[r]estic .*forget", "[r]estic .*prune"])
+def test_a_prune_that_is_killed_loses_no_good_backup(box: Any, pattern: str) -> None:
+    for job in ("full", "files", "full", "files"):
+        box.run(job)
+    newest = {kind: max(box.good(kind)) for kind in ("database", "files", "dump")}
+    with box.configured(retention=ONLY_THE_LAST):
+        kill(box, "prune", pattern)
+        assert box.health().metrics['job_consecutive_failures{job="prune"}'] == 1
+        assert "was killed, or the host went down" in box.job("prune")["message"]
+        assert {kind: max(box.good(kind)) for kind in newest} == newest
+        box.run("prune")
+    # What a killed prune has dropped is not told as lost, and what it kept is whole.
+    box.run("verify", patience=120)
+    assert newest["database"] in box.repository()
+    assert box.health().broken == []
+
+
+@pytest.fixture
+def clock(box: Any) -> Any:
+    """Runs a job on a host whose clock is wrong; the kernel's clock is that of the whole machine, and stays."""
+    box.sh("command -v faketime >/dev/null || apt-get install --yes --quiet=2 faketime >/dev/null 2>&1")
+    return lambda job, by: box.call(f"faketime -f {shlex.quote(by)} slipway-backup run {job}", code=1).said
+
+
+@pytest.mark.parametrize("by", ["+3d", "-3d", "+800d"])
+def test_a_clock_that_jumps_loses_nothing(box: Any, clock: Any, by: str) -> None:
+    good = {kind: box.good(kind) for kind in ("database", "files", "dump")}
+    there = box.repository()
+    with box.configured(retention=ONLY_THE_LAST):
+        for job in ("prune", "full", "files"):
+            said = clock(job, by)
+            assert "RequestTimeTooSkewed" in said or "clock" in said or "not yet valid" in said or "expired" in said, (
+                said
+            )
+    assert {kind: box.good(kind) for kind in good} == good
+    assert box.repository() == there
+    box.sh(f"rm -f {STATE}/status.json")
+    box.run("full")
+    box.run("files")
+    assert box.health().broken == []
+
+
+def test_backups_that_a_wrong_clock_dated_keep_prune_from_removing(box: Any) -> None:
+    box.run("files")
+    label = max(box.good("files"))
+    there = json.loads(box.restic("snapshots", "--json"))
+    future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3)
+    below, made = f"{STATE}/manifests/files", f"files-{future:%Y%m%dT%H%M%SZ}"
+    script = (
+        "import json, sys; from ansible_collections.slipway.odoo.plugins.module_utils import backup_manifest;"
+        "old = json.load(open(sys.argv[1])); old.update(label=sys.argv[3], started=sys.argv[4], finished=sys.argv[4]);"
+        "json.dump(backup_manifest.seal(old), open(sys.argv[2], 'w'))"
+    )
+    box.sh(
+        f"PYTHONPATH=/usr/local/lib/slipway/backup python3 -c {shlex.quote(script)} "
+        f"{below}/{label}.json {below}/{made}.json {made} {future:%Y-%m-%dT%H:%M:%SZ}"
+    )
+    try:
+        with box.configured(retention=ONLY_THE_LAST):
+            box.fails("prune", "Nothing is dropped", "Set the clock right")
+        assert box.failures("prune") == 1
+        assert json.loads(box.restic("snapshots", "--json")) == there
+    finally:
+        box.sh(f"rm -f {below}/{made}.json")
+    box.run("prune")
+    assert box.health().broken == []

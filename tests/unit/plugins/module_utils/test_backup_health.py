@@ -106,6 +106,8 @@ def test_all_is_well():
         ({"jobs": {"a": {"failures": 3}, "b": {"failures": 0}}}, ["job:a"]),
         ({"spool": {"used_bytes": 9, "max_bytes": 10}}, ["spool"]),
         ({"spool": {"used_bytes": 8, "max_bytes": 10}}, []),
+        ({"restores": []}, []),
+        ({"restores": ["database main-copy"]}, ["restore_unfinished"]),
         ({"databases": {"expected": ["main"], "found": ["main_old"]}}, ["database_missing:main"]),
         ({"store": {"required": ["lock"], "offered": []}}, ["store_lacks:lock"]),
         ({"unread": {"wal_gap": "pgbackrest: exit 50"}}, ["unread:wal_gap"]),

@@ -20,9 +20,9 @@ from ansible_collections.slipway.odoo.plugins.module_utils import (
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 
-from . import database, notify, pgbackrest, runner
+from . import database, notify, pgbackrest, restore, runner
 from .config import Config
-from .host import lock, now, read_json, say, tree_size, write, write_json
+from .host import BusyError, lock, now, read_json, say, tree_size, write, write_json
 from .records import Records
 from .store import Store
 
@@ -34,7 +34,7 @@ def look(config: Config) -> dict[str, Any]:
     facts: dict[str, Any] = {"unread": {}}
     for name, read in (
         ("store", _send), ("kinds", _kinds), ("lost", _lost), ("archive", _archive), ("wal_gap", _gaps),
-        ("databases", _databases),
+        ("databases", _databases), ("restores", _restores),
         ("drill", _drill),
         ("verify", _verify),
         ("spool", _spool),
@@ -172,6 +172,24 @@ def _databases(config: Config, facts: dict[str, Any]) -> None:
             "expected": [entry["name"] for entry in part["databases"]],
             "found": database.names(part["port"]),
         }
+
+
+def _restores(config: Config, facts: dict[str, Any]) -> None:
+    """What restores left that did not end; nothing while one is at work."""
+    if not config["database"]:
+        return
+    try:
+        with lock(restore.LOCK, wait=0, what="health"):
+            marks = {
+                name: restore.mark_of(comment)[0]
+                for name, comment in restore.databases(config.part("database")["port"]).items()
+            }
+            facts["restores"] = [
+                *(f"database {name}" for name, state in sorted(marks.items()) if state == restore.UNFINISHED),
+                *sorted(str(path.parent) for path in restore.SCRATCH.glob(f"*/{restore.MARKER}")),
+            ]
+    except BusyError:
+        facts["restores"] = []
 
 
 def _drill(config: Config, facts: dict[str, Any]) -> None:

@@ -147,7 +147,7 @@ def back_up_files(config: Config) -> dict[str, Any]:
         try:
             Store(config).require()
             repository("unlock")
-            _catch_up(config, repository)
+            unsent = _try_to_catch_up(config, repository)
             summary = repository.backup(paths, tags=_tags(config, "files", label, complete="yes"))
         except SlipwayError as error:
             _spool_files(config, label, error)
@@ -176,12 +176,15 @@ def back_up_files(config: Config) -> dict[str, Any]:
                 config.state / "files.json",
                 {"started": started.timestamp(), "instances": {entry["name"]: entry["count"] for entry in instances}},
             )
-    return _judged(document)
+    result = _judged(document)
+    if unsent:
+        raise SlipwayError(f"{label} is good, but what was spooled before it is not in the store: {unsent}")
+    return result
 
 
 def back_up_dumps(config: Config) -> dict[str, Any]:
     """A logical dump of each database in PostgreSQL's directory format: a second form, which any PostgreSQL reads."""
-    part, faults = config.part("database"), []
+    part, faults, shipped = config.part("database"), [], []
     with lock(FILES_LOCK, wait=LOCK_WAIT_SECONDS, what="dump"):
         _require_room(config, database_port=part["port"])
         for entry in part["databases"]:
@@ -189,11 +192,14 @@ def back_up_dumps(config: Config) -> dict[str, Any]:
                 _dump(config, part, entry)
             except SlipwayError as error:
                 faults.append(f"{entry['name']}: {error}")
-        Store(config).require()
-        repository = restic.Repository(config)
-        restic.prepare_cache()
-        repository("unlock")
-        shipped = _catch_up(config, repository)
+        try:
+            Store(config).require()
+            repository = restic.Repository(config)
+            restic.prepare_cache()
+            repository("unlock")
+            shipped = _catch_up(config, repository)
+        except SlipwayError as error:
+            faults.append(str(error))
     if faults:
         raise SlipwayError("; ".join(faults))
     return {"shipped": shipped}
@@ -358,14 +364,30 @@ def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
         )
     if not names:
         return
-    make_passage(config.spool)
-    spool = _spool_repository(config)
-    spool.create()
-    spool("unlock")
-    spool.backup(
-        [], tags=_tags(config, "files", label, complete="no"), files_from="".join(f"{name}\0" for name in names)
-    )
+    try:
+        make_passage(config.spool)
+        spool = _spool_repository(config)
+        spool.create()
+        spool("unlock")
+        spool.backup(
+            [], tags=_tags(config, "files", label, complete="no"), files_from="".join(f"{name}\0" for name in names)
+        )
+    except (SlipwayError, OSError) as error:
+        raise SlipwayError(
+            f"{why}; and {config.spool} does not take what is new ({size >> 20} MB), so it is on this host only once: "
+            f"{error}"
+        ) from None
     say(f"{len(names)} files ({size >> 20} MB) are in the spool")
+
+
+def _try_to_catch_up(config: Config, repository: restic.Repository) -> str:
+    """Catch up, and return why not: what cannot be sent must not keep a new snapshot from being made."""
+    try:
+        _catch_up(config, repository)
+    except SlipwayError as error:
+        say(f"note: what was spooled is not sent: {error}")
+        return str(error)
+    return ""
 
 
 def _catch_up(config: Config, repository: restic.Repository) -> list[str]:
@@ -376,8 +398,8 @@ def _catch_up(config: Config, repository: restic.Repository) -> list[str]:
     if not directory.exists():
         return sent
     spool = _spool_repository(config)
-    if spool.exists() and spool.snapshots():
-        labels = [restic.tag(snapshot, "label") or snapshot["short_id"] for snapshot in spool.snapshots()]
+    labels = [restic.tag(entry, "label") or entry["short_id"] for entry in spool.snapshots()] if spool.exists() else []
+    if labels:
         say(f"the store is back: sending {len(labels)} spooled snapshots")
         repository.copy_from(spool)
         sent += labels

@@ -41,7 +41,8 @@ class Repository:
         self._options = ["--option", "s3.bucket-lookup=" + ("path" if store.get("path_style", True) else "dns")]
         if store.get("ca") and not directory:
             self._options += ["--cacert", store["ca"]]
-        if reader:
+        if reader or directory:
+            # On the disk our own lock does, and on a full disk there is no room for one of restic's.
             self._options.append("--no-lock")
         else:
             self._options += ["--retry-lock", RETRY_LOCK]
@@ -105,7 +106,8 @@ class Repository:
             "RESTIC_FROM_REPOSITORY": other.environment["RESTIC_REPOSITORY"],
             "RESTIC_FROM_PASSWORD": other.environment["RESTIC_PASSWORD"],
         }
-        run(["restic", *self._options, "copy"], environment=environment, what="restic copy")
+        # It is the other one that --no-lock is about: this one is locked, for it is written to.
+        run(["restic", *self._options, "--no-lock", "copy"], environment=environment, what="restic copy")
 
     def snapshots(self, **tags: str) -> list[dict[str, Any]]:
         """The snapshots that carry all of the tags, oldest first."""

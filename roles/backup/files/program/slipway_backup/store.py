@@ -15,6 +15,16 @@ from .config import Config
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 
+_KEY = "Give slipway_backup.keys the one that holds now, and run playbooks/deploy.yml"
+HINTS = {
+    "NoSuchBucket": "Make it with playbooks/backup_store.yml, or name the right one in slipway_backup.store",
+    "AccessDenied": "The key of this host may not do this, or there is no such bucket",
+    "InvalidAccessKeyId": f"The key was revoked, or is not of this store. {_KEY}",
+    "SignatureDoesNotMatch": f"The secret of the key is another. {_KEY}",
+    "RequestTimeTooSkewed": "The clock of this host and that of the store differ by more than 15 minutes: set it right",
+}
+"""What to do, by the code of what the store answers (Amazon's «Error responses», which others follow)."""
+
 
 class StoreError(SlipwayError):
     """The store did not do what it was asked."""
@@ -91,4 +101,6 @@ class Store:
         try:
             return dict(getattr(self._client, operation)(Bucket=self.bucket, **arguments))
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-            raise StoreError(f"the store {self.endpoint}, bucket {self.bucket}: {operation}: {error}") from None
+            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            hint = f". {HINTS[code]}" if code in HINTS else ""
+            raise StoreError(f"the store {self.endpoint}, bucket {self.bucket}: {operation}: {error}{hint}") from None

@@ -1,0 +1,111 @@
+"""Restores that are killed, or find that not all is there: the live instance stays as it is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+FILESTORE = "/var/lib/odoo/main/filestore/main"
+SCRATCH = "/var/lib/postgresql/slipway-restore"
+COPY = "main-copy"
+UNIT = "slipway-test-restore.service"
+
+
+def databases(sql: Any) -> set[str]:
+    return {row[0] for row in sql("SELECT datname FROM pg_database WHERE NOT datistemplate", name="postgres")}
+
+
+@pytest.fixture
+def no_copy(box: Any) -> Iterator[None]:
+    yield
+    box.call(f"slipway-backup drop-kept --name {COPY}")
+    box.call(f"slipway-backup drop-kept-files --instance main --name {COPY}")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param("[p]gbackrest .*slipway-restore.* restore$", id="fetching"),
+        pytest.param("[p]ostgres -D /var/lib/postgresql/slipway-restore", id="replaying"),
+        pytest.param("[p]g_dump .*slipway-restore", id="dumping"),
+        pytest.param("[p]g_restore .*post-data", id="loading"),
+    ],
+)
+@pytest.mark.usefixtures("no_copy")
+def test_a_restore_that_is_killed_leaves_the_live_database_alone_and_the_next_one_heals(
+    box: Any, sql: Any, pattern: str
+) -> None:
+    partners = sql("SELECT count(*) FROM res_partner")
+    before = databases(sql)
+    command = f"slipway-backup restore-database --to latest --instance main --as {COPY}"
+    box.sh(
+        f"systemd-run --quiet --unit={UNIT} {command}; "
+        f"for try in $(seq 2000); do pgrep -f '{pattern}' >/dev/null && at_work=yes && break; sleep 0.02; done; "
+        f'test "${{at_work:-}}" = yes; systemctl kill --signal=KILL {UNIT}; '
+        f"for try in $(seq 100); do systemctl is-failed --quiet {UNIT} && break; sleep 0.1; done; "
+        f"systemctl reset-failed {UNIT}"
+    )
+    assert databases(sql) - before <= {COPY}
+    assert sql("SELECT count(*) FROM res_partner") == partners
+    assert box.sh("curl -so /dev/null -w '%{http_code}' http://127.0.0.1:8069/web/login").strip() == "200"
+    # What is half done says so, and is never taken for a restored database.
+    told = box.health().told("restore_unfinished")
+    assert "run the restore again" in told
+    said = box.call(f"slipway-backup swap-database --instance main --new {COPY} --keep-as main-kept", code=1).said
+    assert "Nothing was changed" in said
+    done = box.call(command, patience=120)
+    assert "removing what a run that was killed left" in done.said
+    assert done.result["name"] == COPY
+    assert sql("SELECT count(*) FROM res_partner", name=COPY) == partners
+    assert box.sh(f"ls {SCRATCH}") == ""
+    assert box.health().broken == []
+
+
+@pytest.fixture
+def lost_attachment(box: Any, sql: Any) -> Iterator[str]:
+    """An attachment of the database whose file is nowhere."""
+    digest = uuid.uuid4().hex + "0" * 8
+    name = f"{digest[:2]}/{digest}"
+    sql(f"INSERT INTO ir_attachment (name, type, store_fname) VALUES ('slipway-test', 'binary', '{name}')")
+    try:
+        yield name
+    finally:
+        sql("DELETE FROM ir_attachment WHERE name = 'slipway-test'")
+
+
+@pytest.mark.usefixtures("no_copy")
+def test_attachments_that_are_in_no_snapshot_stop_a_restore_and_are_named(
+    box: Any, sql: Any, lost_attachment: str, run_playbook: Callable[..., Any], site: dict[str, Any]
+) -> None:
+    name = site["lab"]["vars"]["lab_name"]
+    wanted = ("-e", "restore_to=latest", "-e", "restore_instance=main", "-e", "restore_replace=true")
+    before = databases(sql)
+    done = run_playbook("restore.yml", *wanted, "-e", f"restore_as={COPY}")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "1 are in no snapshot" in said
+    assert lost_attachment in said
+    assert "The live instance was not touched" in said
+    # A restore in place stops at the same point.
+    done = run_playbook("restore.yml", *wanted)
+    assert done.returncode != 0
+    assert lost_attachment in done.stdout
+    assert box.sh("curl -so /dev/null -w '%{http_code}' http://127.0.0.1:8069/web/login").strip() == "200"
+    # Whoever needs the rest says so.
+    accepted = ("-e", "restore_accept_missing_files=true")
+    refused = run_playbook("restore.yml", *wanted, "-e", f"restore_as={COPY}", *accepted)
+    assert f"restore_confirm={name}" in refused.stdout
+    done = run_playbook("restore.yml", *wanted, "-e", f"restore_as={COPY}", *accepted, "-e", f"restore_confirm={name}")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert databases(sql) >= {*before, COPY}
+    # And the drill finds it in the newest backup, before anybody has to restore.
+    box.run("full")
+    box.run("files")
+    box.fails("drill", lost_attachment, patience=180)
+    health = box.health()
+    assert lost_attachment in health.told("drill_failed")
+    box.call("slipway-backup drop-kept --name main-restored")
+    box.call("slipway-backup drop-kept-files --instance main --name main-restored")

@@ -165,6 +165,6 @@ def test_a_wrong_passphrase_of_the_database_is_named_and_nothing_made_anew(box: 
     after = owner_bucket.list("pgbackrest/backup/")
     assert {key: after.get(key) for key in before} == before
     assert box.good("database") == good
-    box.run("full")
-    box.run("prune")
+    for job in ("full", "verify", "prune"):
+        box.run(job)
     assert box.health().broken == []

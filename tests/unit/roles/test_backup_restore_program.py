@@ -47,7 +47,7 @@ def put(directory, content):
 
 
 def beside(site, name, content=b"restored"):
-    instance = filestore.instance_of(site, "main")
+    instance = site.files_of("main")
     put(filestore.parent_of(instance) / name, content)
     filestore.mark(site, instance, name, filestore.BESIDE)
     return filestore.parent_of(instance)
@@ -76,7 +76,7 @@ def test_filestores_are_exchanged_and_put_back(site):
 
 def test_a_swap_that_was_killed_half_way_is_put_back(site):
     parent = beside(site, "main-new")
-    filestore.mark(site, filestore.instance_of(site, "main"), "main-old", filestore.KEPT)
+    filestore.mark(site, site.files_of("main"), "main-old", filestore.KEPT)
     (parent / "main").rename(parent / "main-old")
     swap(site, undo=True)
     assert (held(parent / "main"), held(parent / "main-new")) == ({b"live"}, {b"restored"})
@@ -93,7 +93,7 @@ def test_a_host_without_a_filestore_gets_one_and_loses_it_again(site):
 
 
 def test_only_finished_restores_become_live(site):
-    parent = filestore.parent_of(filestore.instance_of(site, "main"))
+    parent = filestore.parent_of(site.files_of("main"))
     put(parent / "main-new", b"of somebody")
     with pytest.raises(SlipwayError, match="not a finished restore"):
         swap(site)
@@ -104,7 +104,7 @@ def test_only_finished_restores_become_live(site):
     ("name", "message"), [("main", "live"), ("other", "not one that a restore"), ("../x", "no name")]
 )
 def test_nothing_but_what_a_restore_made_is_dropped(site, name, message):
-    parent = filestore.parent_of(filestore.instance_of(site, "main"))
+    parent = filestore.parent_of(site.files_of("main"))
     put(parent / "other", b"of somebody")
     with pytest.raises(SlipwayError, match=message):
         filestore.drop_kept_files(site, argparse.Namespace(instance="main", name=name))

@@ -79,6 +79,18 @@ def test_gaps_of_the_wal(names: list[str], found: list[tuple[str, str]]) -> None
         assert f"from {first} to {last}" in text
 
 
+def test_instance_that_is_not_here_is_told_with_those_that_are() -> None:
+    document = {
+        "database": {"databases": [{"instance": "main", "name": "odoo"}]},
+        "files": {"instances": [{"name": "main", "database": "odoo"}]},
+    }
+    known = Config(document=document, secrets={})
+    assert known.database_of("main")["name"] == known.files_of("main")["database"] == "odoo"
+    for ask in (known.database_of, known.files_of):
+        with pytest.raises(runner.SlipwayError, match="no instance other here, only main"):
+            ask("other")
+
+
 def test_entries_of_a_dump_are_lines_that_are_no_comment() -> None:
     assert jobs.dump_entries(";\n; Archive created at 2026\n\n215; 1259 16385 TABLE public a odoo\n") == 1
     assert jobs.dump_entries("") == 0

@@ -492,15 +492,6 @@ def mark(name: str, state: str, instance: str, text: str, *, port: int) -> None:
     )
 
 
-def entry_of(config: Config, instance: str) -> Mapping[str, Any]:
-    """What the configuration says of an instance's database."""
-    known = config.part("database")["databases"]
-    for entry in known:
-        if entry["instance"] == instance:
-            return dict(entry)
-    raise SlipwayError(f"there is no instance {instance} here, only {', '.join(entry['instance'] for entry in known)}")
-
-
 def require_free_name(config: Config, name: str) -> None:
     """Refuse a name that could be that of something live."""
     if not NAME.fullmatch(name):
@@ -517,7 +508,7 @@ def require_free_name(config: Config, name: str) -> None:
 
 def restore_plan(config: Config, arguments: argparse.Namespace) -> dict[str, Any]:
     """Say what a restore would do, and change nothing."""
-    entry = entry_of(config, arguments.instance)
+    entry = config.database_of(arguments.instance)
     plan = make_plan(
         config, to=arguments.to, instance=arguments.instance, wanted=entry["name"], store_time=arguments.store_time
     )
@@ -564,7 +555,7 @@ def restore_database(config: Config, arguments: argparse.Namespace) -> dict[str,
 def _restore_database(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
     part = config.part("database")
     port, stanza = part["port"], part["stanza"]
-    entry = entry_of(config, arguments.instance)
+    entry = config.database_of(arguments.instance)
     name = arguments.name
     require_free_name(config, name)
     require_replaceable(config, name, replace=arguments.replace)
@@ -1022,7 +1013,7 @@ def put_back(config: Config, data: pathlib.Path, kept: pathlib.Path | None) -> N
 def swap_database(config: Config, arguments: argparse.Namespace) -> dict[str, Any]:
     """Exchange names: the restored database becomes the live one, the live one is kept, closed to connections."""
     with host.lock(LOCK, wait=30, what="slipway-backup swap-database"):
-        live = entry_of(config, arguments.instance)["name"]
+        live = config.database_of(arguments.instance)["name"]
         port = config.part("database")["port"]
         require_free_name(config, arguments.name)
         require_free_name(config, arguments.keep_as)

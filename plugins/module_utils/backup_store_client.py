@@ -24,16 +24,23 @@ UNSUPPORTED_CODES = frozenset(
 UNSUPPORTED_STATUS = frozenset({405, 501})
 
 
-def store_arguments() -> dict[str, Any]:
-    """Options of every module that talks to a store."""
+def bucket_arguments() -> dict[str, Any]:
+    """Options of every module that works on a bucket."""
     return {
-        "endpoint": {"type": "str"},
         "bucket": {"type": "str", "required": True},
         "region": {"type": "str", "default": "us-east-1"},
-        "ca_file": {"type": "path"},
-        "path_style": {"type": "bool", "default": False},
         "key_id": {"type": "str", "required": True, "no_log": False},
         "secret_key": {"type": "str", "required": True, "no_log": True},
+    }
+
+
+def store_arguments() -> dict[str, Any]:
+    """Those, and the options that :func:`connect` makes a client of."""
+    return {
+        **bucket_arguments(),
+        "endpoint": {"type": "str"},
+        "ca_file": {"type": "path"},
+        "path_style": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 30},
     }
 

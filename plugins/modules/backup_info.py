@@ -15,20 +15,13 @@ description:
   - A backup is good when its manifest is sound (its SHA-256 is that of its content) and calls it good, no later look
     refuted it, and all backups that it needs are there and good too.
   - Fails with one message that names all faults, unless O(fail_on_fault=false).
-  - Runs on the controller (C(delegate_to=localhost)) or on a host. It only reads.
+  - Runs on the controller (C(delegate_to=localhost)) or on a host. It only reads, with a key that may list and read
+    below O(prefixes).
 options:
   endpoint:
     description: Address of the store, such as V(https://s3.example.com).
     type: str
     required: true
-  bucket:
-    description: Name of the bucket.
-    type: str
-    required: true
-  region:
-    description: Region that requests are signed for.
-    type: str
-    default: us-east-1
   prefixes:
     description:
       - Prefixes of the hosts in the bucket, such as V(demo/db1).
@@ -40,14 +33,6 @@ options:
     description: File with the certificates of the authorities that the store is checked with. Those of the system
       without it.
     type: path
-  key_id:
-    description: Access key that may list and read below O(prefixes).
-    type: str
-    required: true
-  secret_key:
-    description: Secret of O(key_id).
-    type: str
-    required: true
   path_style:
     description: Whether the bucket's name is part of the path (V(true)) or of the host name.
     type: bool
@@ -102,8 +87,8 @@ attributes:
   idempotent:
     description: Changes nothing when it runs again.
     support: full
-requirements:
-  - boto3 where it runs (C(python3-boto3) on Debian)
+extends_documentation_fragment:
+  - slipway.odoo.object_store
 notes:
   - A bad backup is no fault by itself, as long as there is a good one that is fresh enough. One that a later look
     refuted is a fault.
@@ -243,6 +228,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.slipway.odoo.plugins.module_utils import backup_catalogue, backup_health
 from ansible_collections.slipway.odoo.plugins.module_utils import backup_manifest as manifests
+from ansible_collections.slipway.odoo.plugins.module_utils.backup_store_client import bucket_arguments
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 
 try:
@@ -484,13 +470,10 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
+            **bucket_arguments(),
             "endpoint": {"type": "str", "required": True},
-            "bucket": {"type": "str", "required": True},
-            "region": {"type": "str", "default": "us-east-1"},
             "prefixes": {"type": "list", "elements": "str", "required": True},
             "ca_path": {"type": "path"},
-            "key_id": {"type": "str", "required": True, "no_log": False},
-            "secret_key": {"type": "str", "required": True, "no_log": True},
             "path_style": {"type": "bool", "default": True},
             "newest": {"type": "int", "default": 200},
             "kinds": {"type": "list", "elements": "str", "choices": list(manifests.KINDS), "default": []},

@@ -17,7 +17,9 @@ description:
     Hosts that write backups need no such key and should not have one.
   - Lifecycle rules of others stay as they are. Encryption that is on already stays as it is.
 author: Slipway contributors (@slipway)
-requirements: [boto3]
+extends_documentation_fragment:
+  - slipway.odoo.object_store
+  - slipway.odoo.object_store.connection
 attributes:
   check_mode:
     support: full
@@ -29,36 +31,6 @@ attributes:
     support: full
     description: Sets only what differs.
 options:
-  endpoint:
-    description: URL of the store, such as V(https://s3.example.com). Without it this is AWS.
-    type: str
-  bucket:
-    description: Name of the bucket.
-    type: str
-    required: true
-  region:
-    description: Region of the bucket.
-    type: str
-    default: us-east-1
-  ca_file:
-    description: Certificates to check the store's with, instead of the usual ones.
-    type: path
-  path_style:
-    description: Name the bucket in the path and not in the host's name. Most stores that are not AWS need it.
-    type: bool
-    default: false
-  key_id:
-    description: Name of the access key.
-    type: str
-    required: true
-  secret_key:
-    description: The access key's secret.
-    type: str
-    required: true
-  timeout:
-    description: Seconds to wait for a connection, and for an answer.
-    type: int
-    default: 30
   versioning:
     description:
       - Keep older versions of what is overwritten or deleted. V(required) fails where the store cannot, V(wanted) says

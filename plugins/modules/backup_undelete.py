@@ -19,7 +19,9 @@ description:
   - Some stores, such as versitygw, give an older version the time of its replacement. It refuses to go by such times.
     Leave O(time) out there.
 author: Slipway contributors (@slipway)
-requirements: [boto3]
+extends_documentation_fragment:
+  - slipway.odoo.object_store
+  - slipway.odoo.object_store.connection
 attributes:
   check_mode:
     support: full
@@ -31,36 +33,6 @@ attributes:
     support: full
     description: An object that is as it was is left alone.
 options:
-  endpoint:
-    description: URL of the store, such as V(https://s3.example.com). Without it this is AWS.
-    type: str
-  bucket:
-    description: Name of the bucket.
-    type: str
-    required: true
-  region:
-    description: Region of the bucket.
-    type: str
-    default: us-east-1
-  ca_file:
-    description: Certificates to check the store's with, instead of the usual ones.
-    type: path
-  path_style:
-    description: Name the bucket in the path and not in the host's name. Most stores that are not AWS need it.
-    type: bool
-    default: false
-  key_id:
-    description: Name of the access key.
-    type: str
-    required: true
-  secret_key:
-    description: The access key's secret.
-    type: str
-    required: true
-  timeout:
-    description: Seconds to wait for a connection, and for an answer.
-    type: int
-    default: 30
   prefix:
     description: Only objects whose names begin so. An empty one stands for the whole bucket.
     type: str

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 from typing import Any
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[4]
-sys.path.insert(0, str(ROOT / "roles" / "backup" / "files" / "program"))
-
-from slipway_backup import host, jobs, pgbackrest, restic, runner  # noqa: E402
-from slipway_backup.config import Config  # noqa: E402
+from slipway_backup import host, jobs, pgbackrest, restic, runner
+from slipway_backup.config import Config
 
 SOUND = """stanza: main
 status: ok
@@ -77,6 +72,40 @@ def test_gaps_of_the_wal(names: list[str], found: list[tuple[str, str]]) -> None
     assert len(said) == len(found)
     for text, (first, last) in zip(said, found, strict=True):
         assert f"from {first} to {last}" in text
+
+
+def test_what_archives_hold_is_asked_of_the_repository_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    entries = {
+        ".": {"type": "path"},
+        "0000000100000000": {"type": "path"},
+        "0000000100000000/000000010000000000000001-aa.zst": {"type": "file", "size": 1, "time": 1795845256},
+    }
+
+    def run(words: list[str], **_options: Any) -> str:
+        asked.append(words)
+        return json.dumps(entries)
+
+    monkeypatch.setattr(pgbackrest, "run", run)
+    found = pgbackrest.archived("main", "17-1", "--repo=1")
+    assert {name: int(moment.timestamp()) for name, moment in found.items()} == {
+        "0000000100000000/000000010000000000000001-aa.zst": 1795845256
+    }
+    # The path is the last word.
+    assert (asked[0][0], asked[0][-1]) == ("pgbackrest", "archive/main/17-1")
+    assert {"--stanza=main", "repo-ls", "--repo=1", "--output=json"} < set(asked[0])
+
+
+def test_instance_that_is_not_here_is_told_with_those_that_are() -> None:
+    document = {
+        "database": {"databases": [{"instance": "main", "name": "odoo"}]},
+        "files": {"instances": [{"name": "main", "database": "odoo"}]},
+    }
+    known = Config(document=document, secrets={})
+    assert known.database_of("main")["name"] == known.files_of("main")["database"] == "odoo"
+    for ask in (known.database_of, known.files_of):
+        with pytest.raises(runner.SlipwayError, match="no instance other here, only main"):
+            ask("other")
 
 
 def test_entries_of_a_dump_are_lines_that_are_no_comment() -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -37,6 +37,14 @@ class Config:
             raise SlipwayError(f"this host has no {name} to look after: {DIRECTORY / 'backup.json'} says {name}: null")
         return found
 
+    def database_of(self, instance: str) -> Mapping[str, Any]:
+        """The database of an instance."""
+        return _entry(self.part("database")["databases"], "instance", instance)
+
+    def files_of(self, instance: str) -> Mapping[str, Any]:
+        """Where the files of an instance are."""
+        return _entry(self.part("files")["instances"], "name", instance)
+
     @property
     def state(self) -> pathlib.Path:
         """Where the program keeps what it knows."""
@@ -46,6 +54,13 @@ class Config:
     def spool(self) -> pathlib.Path:
         """Where it keeps what has not reached the store."""
         return pathlib.Path(self["spool"]["directory"])
+
+
+def _entry(known: Sequence[Mapping[str, Any]], key: str, instance: str) -> Mapping[str, Any]:
+    for entry in known:
+        if entry[key] == instance:
+            return dict(entry)
+    raise SlipwayError(f"there is no instance {instance} here, only {', '.join(entry[key] for entry in known)}")
 
 
 def load() -> Config:

@@ -50,15 +50,6 @@ _BLOCK = 1 << 20
 # ---- where things are
 
 
-def instance_of(config: Config, name: str) -> Mapping[str, Any]:
-    """What the configuration says of an instance."""
-    known = config.part("files")["instances"]
-    for entry in known:
-        if entry["name"] == name:
-            return dict(entry)
-    raise SlipwayError(f"there is no instance {name} here, only {', '.join(entry['name'] for entry in known)}")
-
-
 def parent_of(instance: Mapping[str, Any]) -> pathlib.Path:
     """The directory that holds the filestores of an instance, one for each database."""
     return pathlib.Path(instance["filestore"]).parent
@@ -170,7 +161,7 @@ def parse_moment(text: str) -> datetime | None:
 
 def restore_files_plan(config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Say which snapshots a restore of files would take, and change nothing."""
-    instance = instance_of(config, options.instance)
+    instance = config.files_of(options.instance)
     if options.name:
         require_free_name(config, options.name)
         require_replaceable(config, instance, options.name, replace=options.replace)
@@ -194,7 +185,7 @@ def restore_files(config: Config, options: argparse.Namespace) -> dict[str, Any]
 
 def _restore_files(config: Config, options: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
-    instance = instance_of(config, options.instance)
+    instance = config.files_of(options.instance)
     require_free_name(config, options.name)
     require_replaceable(config, instance, options.name, replace=options.replace)
     moment = parse_moment(options.to_time)
@@ -453,7 +444,7 @@ def _put_in_place(work: pathlib.Path, final: pathlib.Path) -> None:
 
 def check_files(config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Hold the files that a database names against the disk."""
-    instance = instance_of(config, options.instance)
+    instance = config.files_of(options.instance)
     directory = parent_of(instance) / options.database
     names = read_names(options, instance)
     host.say(f"{options.database}: {len(names)} files in {directory}")
@@ -517,7 +508,7 @@ def read_names(options: argparse.Namespace, instance: Mapping[str, Any]) -> list
 def swap_files(config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Exchange names: the restored filestore becomes the live one, the live one is kept."""
     with host.lock(LOCK, wait=30, what="slipway-backup swap-files"):
-        instance = instance_of(config, options.instance)
+        instance = config.files_of(options.instance)
         require_free_name(config, options.name)
         require_free_name(config, options.keep_as)
         live, parent = pathlib.Path(instance["filestore"]), parent_of(instance)
@@ -560,7 +551,7 @@ def _undo_swap(
 def drop_kept_files(config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Remove a filestore that a restore made or kept."""
     with host.lock(LOCK, wait=30, what="slipway-backup drop-kept-files"):
-        instance = instance_of(config, options.instance)
+        instance = config.files_of(options.instance)
         require_free_name(config, options.name)
         path = parent_of(instance) / options.name
         if not path.exists():

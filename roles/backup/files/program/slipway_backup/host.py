@@ -32,9 +32,22 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def timed(steps: dict[str, float], name: str) -> Iterator[None]:
+    """Keep how many seconds a step took."""
+    began = time.monotonic()
+    yield
+    steps[name] = round(time.monotonic() - began, 2)
+
+
 def now() -> datetime.datetime:
     """This moment in UTC."""
     return datetime.datetime.now(tz=datetime.timezone.utc)
+
+
+def processes() -> int:
+    """How many processes to work with."""
+    return min(4, max(2, os.cpu_count() or 1))
 
 
 def run(

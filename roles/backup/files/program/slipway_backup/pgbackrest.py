@@ -17,9 +17,9 @@ from ansible_collections.slipway.odoo.plugins.module_utils.errors import Slipway
 from .host import run, run_raw
 
 USER = "postgres"
+CONF = "/etc/pgbackrest.conf"
 OTHER_CLUSTER = 28
 """What pgBackRest returns where the repository and the cluster do not belong together."""
-QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")
 WAL_FILTER = "--filter=^.*/[0-9A-F]{24}-[0-9a-f]{40}.*$"
 
 
@@ -28,34 +28,23 @@ def pgbackrest(stanza: str, command: str, *options: str, config: str | None = No
 
     :param config: A configuration file other than that of the host.
     """
+    return run(_words(stanza, command, *options, config=config), user=USER, what=f"pgbackrest {command}")
+
+
+def _words(stanza: str, command: str, *options: str, log: str = "warn", config: str | None = None) -> list[str]:
     where = [f"--config={config}"] if config else []
-    return run(
-        [
-            "pgbackrest",
-            *where,
-            f"--stanza={stanza}",
-            "--log-level-console=warn",
-            "--log-level-file=off",
-            *options,
-            command,
-        ],
-        user=USER,
-        what=f"pgbackrest {command}",
-    )
+    levels = ["--log-level-console=off", f"--log-level-stderr={log}", "--log-level-file=off"]
+    return ["pgbackrest", *where, f"--stanza={stanza}", *levels, command, *options]
 
 
-def info(stanza: str, *, config: str | None = None) -> dict[str, Any]:
+def info(stanza: str, *options: str) -> dict[str, Any]:
     """What is in the repository: ``backup`` (list, oldest first), ``archive``, ``status``.
 
+    :param options: Such as choose the repository as it was at a time.
     :raises SlipwayError: where the repository cannot be read, or is not of this stanza.
     """
-    where = [f"--config={config}"] if config else []
-    said = run(
-        ["pgbackrest", *where, f"--stanza={stanza}", *QUIET, "--output=json", "info"],
-        user=USER,
-        what="pgbackrest info",
-    )
-    found = json.loads(said, strict=False)
+    # With a wrong passphrase it quotes bytes that strict JSON does not allow.
+    found = json.loads(pgbackrest(stanza, "info", "--output=json", *options), strict=False)
     if not found:
         raise SlipwayError(f"pgbackrest knows no stanza {stanza} in this repository")
     for repository in found[0].get("repo", ()):
@@ -64,7 +53,7 @@ def info(stanza: str, *, config: str | None = None) -> dict[str, Any]:
         if "FormatError" in status["message"] or "CryptoError" in status["message"]:
             raise SlipwayError(
                 "pgbackrest cannot read its repository: it was encrypted with another passphrase than that of "
-                f"{config or '/etc/pgbackrest.conf'} (repo1-cipher-pass), or it is damaged"
+                f"{CONF} (repo1-cipher-pass), or it is damaged"
             )
         if status["code"] not in (0, 1, 2):
             raise SlipwayError(
@@ -78,7 +67,7 @@ def check(stanza: str) -> bool:
 
     :raises SlipwayError: where archiving does not work.
     """
-    done = run_raw(["pgbackrest", f"--stanza={stanza}", *QUIET, "check"], user=USER)
+    done = run_raw(_words(stanza, "check"), user=USER)
     if done.returncode == OTHER_CLUSTER:
         return False
     if done.returncode != 0:
@@ -97,14 +86,7 @@ class Verified:
 
 def verify(stanza: str) -> Verified:
     """Read everything in the repository back. Its return code is 0 even where something is damaged."""
-    options = (
-        "--log-level-console=off",
-        "--log-level-stderr=info",
-        "--log-level-file=off",
-        "--output=text",
-        "--verbose",
-    )
-    done = run_raw(["pgbackrest", f"--stanza={stanza}", *options, "verify"], user=USER)
+    done = run_raw(_words(stanza, "verify", "--output=text", "--verbose", log="info"), user=USER)
     if done.returncode != 0 or "status: " not in done.stdout:
         said = " / ".join(done.stderr.splitlines()[-4:])
         raise SlipwayError(f"pgbackrest verify failed with {done.returncode}: {said}")
@@ -143,13 +125,22 @@ def moment(seconds: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
 
 
+def archived(stanza: str, archive: str, *options: str) -> dict[str, datetime.datetime]:
+    """The files of the WAL that the archive of a cluster holds, such as ``17-1``, and when each was stored.
+
+    :param options: As those of :func:`info`.
+    """
+    said = pgbackrest(stanza, "repo-ls", *options, "--recurse", "--output=json", f"archive/{stanza}/{archive}")
+    return {
+        name: moment(entry["time"])
+        for name, entry in json.loads(said).items()
+        if entry.get("type") == "file" and "time" in entry
+    }
+
+
 def gaps(stanza: str) -> list[str]:
     """Files of the WAL that the repository lacks between two that it has."""
-    said = run(
-        ["pgbackrest", f"--stanza={stanza}", *QUIET, "repo-ls", "--recurse", WAL_FILTER, f"archive/{stanza}"],
-        user=USER,
-        what="pgbackrest repo-ls",
-    )
+    said = pgbackrest(stanza, "repo-ls", "--recurse", WAL_FILTER, f"archive/{stanza}")
     # Of older backups pgBackRest keeps only the WAL that belongs to themselves (repo1-retention-archive).
     closed = {backup["archive"]["stop"] for backup in info(stanza)["backup"][:-1]}
     return wal_gaps((line.rsplit("/", 1)[-1][:24] for line in said.splitlines()), closed=closed)

@@ -1,4 +1,4 @@
-"""The restore on the hosts: what it leaves alone, and what it puts back."""
+"""The restore of files: what it leaves alone, and what it puts back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ import getpass
 import hashlib
 import io
 import json
-import pathlib
 import sys
 import zlib
 
 import pytest
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "roles/backup/files/program"))
-
-from slipway_backup import config, filestore, host, restore  # noqa: E402
+from slipway_backup import config, filestore, host
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def put(directory, content):
 
 
 def beside(site, name, content=b"restored"):
-    instance = filestore.instance_of(site, "main")
+    instance = site.files_of("main")
     put(filestore.parent_of(instance) / name, content)
     filestore.mark(site, instance, name, filestore.BESIDE)
     return filestore.parent_of(instance)
@@ -76,7 +71,7 @@ def test_filestores_are_exchanged_and_put_back(site):
 
 def test_a_swap_that_was_killed_half_way_is_put_back(site):
     parent = beside(site, "main-new")
-    filestore.mark(site, filestore.instance_of(site, "main"), "main-old", filestore.KEPT)
+    filestore.mark(site, site.files_of("main"), "main-old", filestore.KEPT)
     (parent / "main").rename(parent / "main-old")
     swap(site, undo=True)
     assert (held(parent / "main"), held(parent / "main-new")) == ({b"live"}, {b"restored"})
@@ -93,7 +88,7 @@ def test_a_host_without_a_filestore_gets_one_and_loses_it_again(site):
 
 
 def test_only_finished_restores_become_live(site):
-    parent = filestore.parent_of(filestore.instance_of(site, "main"))
+    parent = filestore.parent_of(site.files_of("main"))
     put(parent / "main-new", b"of somebody")
     with pytest.raises(SlipwayError, match="not a finished restore"):
         swap(site)
@@ -104,7 +99,7 @@ def test_only_finished_restores_become_live(site):
     ("name", "message"), [("main", "live"), ("other", "not one that a restore"), ("../x", "no name")]
 )
 def test_nothing_but_what_a_restore_made_is_dropped(site, name, message):
-    parent = filestore.parent_of(filestore.instance_of(site, "main"))
+    parent = filestore.parent_of(site.files_of("main"))
     put(parent / "other", b"of somebody")
     with pytest.raises(SlipwayError, match=message):
         filestore.drop_kept_files(site, argparse.Namespace(instance="main", name=name))
@@ -130,49 +125,3 @@ def test_files_are_held_against_the_database(site, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"count": 5, "packed": packed})))
     with pytest.raises(SlipwayError, match="4 names instead of 5"):
         filestore.check_files(site, options)
-
-
-def test_the_scratch_cluster_shares_only_the_repository(tmp_path):
-    text = (
-        "[global]\nrepo1-type=s3\nrepo1-s3-key-secret=a%b;c#d\nrepo1-retention-full=7\nspool-path=/var/spool/pgbackrest\n"
-        "[main]\npg1-path=/live\n"
-    )
-    made = restore.private_conf(text, stanza="main", data=tmp_path / "data", directory=tmp_path)
-    assert "repo1-s3-key-secret=a%b;c#d\n" in made
-    assert "retention" not in made
-    assert "/live" not in made
-    assert "/var/spool" not in made
-    assert f"spool-path={tmp_path}/spool\n" in made
-
-
-def test_a_directory_without_the_marker_is_left_alone(tmp_path, monkeypatch):
-    (tmp_path / "of-somebody").mkdir()
-    monkeypatch.setattr(restore, "SCRATCH", tmp_path)
-    restore.remove_dead()
-    with pytest.raises(SlipwayError, match="is not ours"):
-        restore.remove_scratch(tmp_path / "of-somebody")
-    assert (tmp_path / "of-somebody").is_dir()
-    (tmp_path / "ours/data").mkdir(parents=True)
-    (tmp_path / "ours" / restore.MARKER).touch()
-    restore.remove_dead()
-    assert [path.name for path in tmp_path.iterdir()] == ["of-somebody"]
-
-
-def test_a_server_that_gave_up_says_why():
-    lines = [
-        "LOG:  last completed transaction was at log time 2026-11-25 12:00:00+00",
-        "FATAL:  recovery ended before configured recovery target was reached",
-    ]
-    assert "the last transaction there is of 2026-11-25 12:00:00+00" in restore.recovery_fault(lines)
-    assert restore.recovery_fault(["LOG: x", "FATAL: disk full"]) == "FATAL: disk full"
-
-
-def test_rows_must_be_the_same():
-    restore.compare_rows({"public.a": 1}, {"public.a": 1})
-    with pytest.raises(SlipwayError, match=r"public.a has 2 instead of 1; public.b has no rows"):
-        restore.compare_rows({"public.a": 1, "public.b": 0}, {"public.a": 2})
-
-
-def test_a_comment_tells_what_a_database_is():
-    assert restore.mark_of("slipway-restore kept of main: live until noon") == ("kept", "main")
-    assert restore.mark_of("default administrative connection database") == ("", "")

@@ -1,0 +1,158 @@
+# Copyright: Slipway contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verb restore-cluster: the whole cluster in its place, and the old one back where that fails."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pathlib
+import shutil
+import time
+from datetime import timezone
+from typing import Any
+
+from ansible_collections.slipway.odoo.plugins.module_utils import backup_manifest
+from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+
+from . import host, pgbackrest
+from .config import Config
+from .restore_compare import TABLES
+from .restore_live import LOCK, cluster_runs, flush_wal, unit_of
+from .restore_names import RESERVED, databases
+from .restore_plan import make_plan, past_options
+from .restore_scratch import PROGRESS_SECONDS, recovery_fault, remove_dead
+from .restore_sql import rows
+
+
+def restore_cluster(config: Config, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Restore the whole cluster in its place: the fast way on a host that was built anew."""
+    with host.lock(LOCK, wait=0, what="slipway-backup restore-cluster"):
+        return _restore_cluster(arguments, config)
+
+
+def _restore_cluster(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
+    part = config.part("database")
+    data = pathlib.Path(part["data_directory"])
+    steps: dict[str, float] = {}
+    first = part["databases"][0]
+    remove_dead()
+    with host.timed(steps, "plan"):
+        if cluster_runs(config) and not arguments.store_time:
+            flush_wal(part["port"])
+        plan = make_plan(
+            config, to=arguments.to, instance=first["instance"], wanted=first["name"], store_time=arguments.store_time
+        )
+    require_empty_cluster(config, data, replace=arguments.replace_cluster)
+    kept = data.with_name(f"{data.name}.before-{host.now():%Y%m%dT%H%M%SZ}")
+    host.run(["systemctl", "stop", unit_of(config)])
+    moved = False
+    try:
+        if data.exists():
+            os.rename(data, kept)
+            moved = True
+        data.mkdir(mode=0o700)
+        shutil.chown(data, "postgres", "postgres")
+        with host.timed(steps, "restore"):
+            host.say(f"fetching backup {plan.backup.label} into {data}")
+            pgbackrest.pgbackrest(
+                part["stanza"],
+                "restore",
+                *plan.arguments,
+                *past_options(arguments.store_time),
+                f"--process-max={host.processes()}",
+            )
+        with host.timed(steps, "recover"):
+            host.say("replaying WAL")
+            host.run(["systemctl", "start", unit_of(config)])
+            reached = wait_promoted(config)
+    except BaseException as error:
+        put_back(config, data, kept if moved else None)
+        if isinstance(error, SlipwayError):
+            raise SlipwayError(f"{error}. The cluster is as it was before") from None
+        raise
+    return {
+        "cluster": f"{part['version']}/{part['cluster']}",
+        "kept": str(kept) if moved else None,
+        "databases": sorted(set(databases(part["port"])) - set(RESERVED)),
+        "lsn": reached[0],
+        "time": backup_manifest.format_time(reached[1].astimezone(timezone.utc)) if reached[1] else None,
+        "timeline": reached[2],
+        "seconds": steps,
+        **plan.shown(),
+    }
+
+
+def require_empty_cluster(config: Config, data: pathlib.Path, *, replace: bool) -> None:
+    """Refuse to put a cluster aside that holds something, unless that is meant."""
+    if replace or not data.exists() or not any(data.iterdir()):
+        return
+    if not cluster_runs(config):
+        raise SlipwayError(
+            f"{data} holds a cluster that does not run, and nobody knows what is in it: start it, or allow to "
+            "replace it (--replace-cluster; the old directory is kept beside)"
+        )
+    found = sorted(set(databases(config.part("database")["port"])) - set(RESERVED))
+    filled = [name for name in found if holds_tables(config, name)]
+    if filled:
+        raise SlipwayError(
+            f"the cluster holds databases: {', '.join(filled)}. Restore beside them with restore-database, or allow to "
+            "replace all of it (--replace-cluster; the old directory is kept beside)"
+        )
+
+
+def holds_tables(config: Config, name: str) -> bool:
+    """Whether a database has tables of its own."""
+    try:
+        return bool(rows(name, f"SELECT EXISTS ({TABLES})", port=config.part("database")["port"])[0][0])
+    except SlipwayError:
+        # Closed to connections, as a kept one is.
+        return True
+
+
+def wait_promoted(config: Config) -> tuple[Any, ...]:
+    """Wait until the cluster takes writes."""
+    port = config.part("database")["port"]
+    began = told = time.monotonic()
+    while True:
+        with contextlib.suppress(SlipwayError):
+            recovering, lsn, moment, timeline = rows(
+                "postgres",
+                """SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, pg_last_xact_replay_timestamp(),
+                          (SELECT timeline_id FROM pg_control_checkpoint())""",
+                port=port,
+            )[0]
+            if not recovering:
+                # The checkpointer went to sleep while the server recovered, when archive_timeout meant nothing to it:
+                # for checkpoint_timeout (5 min) no segment would be closed and archived.
+                rows("postgres", "CHECKPOINT", port=port)
+                return (lsn, moment, timeline)
+        if not cluster_runs(config):
+            raise SlipwayError(f"the restored cluster gave up: {recovery_fault(cluster_log(config))}")
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            host.say(f"replaying WAL ({told - began:.0f} s)")
+        time.sleep(0.5)
+
+
+def cluster_log(config: Config) -> list[str]:
+    """The end of the cluster's log."""
+    part = config.part("database")
+    path = pathlib.Path(f"/var/log/postgresql/postgresql-{part['version']}-{part['cluster']}.log")
+    try:
+        return path.read_text(errors="replace").splitlines()[-40:]
+    except OSError:
+        return []
+
+
+def put_back(config: Config, data: pathlib.Path, kept: pathlib.Path | None) -> None:
+    """After a failure: the directory of before, and its server."""
+    host.run_raw(["systemctl", "stop", unit_of(config)])
+    if kept is not None and kept.exists():
+        if data.exists():
+            shutil.rmtree(data)
+        os.rename(kept, data)
+        host.say("the cluster of before is in its place again")
+        host.run(["systemctl", "start", unit_of(config)])

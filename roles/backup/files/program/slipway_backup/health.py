@@ -20,7 +20,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils import (
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 
-from . import database, notify, pgbackrest, restore, runner
+from . import database, notify, pgbackrest, restore_live, restore_names, restore_scratch, runner
 from .config import Config
 from .host import BusyError, lock, now, read_json, say, tree_size, write, write_json
 from .records import Records
@@ -179,14 +179,14 @@ def _restores(config: Config, facts: dict[str, Any]) -> None:
     if not config["database"]:
         return
     try:
-        with lock(restore.LOCK, wait=0, what="health"):
+        with lock(restore_live.LOCK, wait=0, what="health"):
             marks = {
-                name: restore.mark_of(comment)[0]
-                for name, comment in restore.databases(config.part("database")["port"]).items()
+                name: restore_names.mark_of(comment)[0]
+                for name, comment in restore_names.databases(config.part("database")["port"]).items()
             }
             facts["restores"] = [
-                *(f"database {name}" for name, state in sorted(marks.items()) if state == restore.UNFINISHED),
-                *sorted(str(path.parent) for path in restore.SCRATCH.glob(f"*/{restore.MARKER}")),
+                *(f"database {name}" for name, state in sorted(marks.items()) if state == restore_names.UNFINISHED),
+                *sorted(str(path.parent) for path in restore_scratch.SCRATCH.glob(f"*/{restore_scratch.MARKER}")),
             ]
     except BusyError:
         facts["restores"] = []

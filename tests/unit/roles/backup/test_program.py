@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -128,15 +132,73 @@ def test_job_that_keeps_failing_is_told_once_and_so_is_its_recovery(
     assert runner.jobs(config)["files"]["failures"] == 0
 
 
-def test_run_that_was_killed_counts_as_a_failure(config: Config, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "status.json").write_text(
-        json.dumps(
-            {"jobs": {"full": {"running": {"process": 4194304, "since": "2026-11-25T12:00:00Z", "started": "1"}}}}
-        )
-    )
+def killed(hour: int = 12) -> dict[str, Any]:
+    """A run whose process is no more."""
+    return {"process": 4194304, "since": f"2026-11-25T{hour}:00:00Z", "started": str(hour)}
+
+
+def put_running(config: Config, running: Any) -> None:
+    (config.state / "status.json").write_text(json.dumps({"jobs": {"full": {"running": running}}}))
+
+
+@pytest.mark.parametrize("running", [killed(), [killed()]], ids=["as an earlier version wrote it", "list"])
+def test_run_that_was_killed_counts_as_a_failure(config: Config, running: Any) -> None:
+    put_running(config, running)
     seen: list[int] = []
     runner.run_job(config, "full", lambda config: seen.append(runner.jobs(config)["full"]["failures"]) or {})  # type: ignore[func-returns-value]
     assert seen == [1]
+    assert "running" not in runner.jobs(config)["full"]
+
+
+def test_each_run_that_was_killed_counts(config: Config) -> None:
+    put_running(config, [killed(12), killed(13)])
+    runner.count_killed(config)
+    entry = runner.jobs(config)["full"]
+    assert (entry["failures"], entry["message"][:38]) == (2, "the run that began 2026-11-25T13:00:00")
+    assert "running" not in entry
+    runner.count_killed(config)
+    assert runner.jobs(config)["full"]["failures"] == 2
+
+
+@pytest.fixture
+def other_run() -> Iterator[dict[str, Any]]:
+    """A run of another process, which is at work."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield {"process": process.pid, "since": "2026-11-25T12:00:00Z", "started": runner._started(process.pid)}
+        process.kill()
+
+
+def test_run_leaves_the_entry_of_another_one_alone(config: Config, other_run: dict[str, Any]) -> None:
+    put_running(config, [other_run])
+    seen: list[Any] = []
+
+    def look(config: Config) -> dict[str, Any]:
+        seen.extend(runner.jobs(config)["full"]["running"])
+        return {}
+
+    runner.run_job(config, "full", look)
+    assert [entry["process"] for entry in seen] == [other_run["process"], os.getpid()]
+    assert runner.jobs(config)["full"]["running"] == [other_run]
+    assert runner.jobs(config)["full"]["failures"] == 0
+
+
+def test_run_that_is_killed_while_another_one_ends_well_is_noticed(config: Config, other_run: dict[str, Any]) -> None:
+    put_running(config, [other_run])
+    runner.run_job(config, "full", lambda _config: {})
+    os.kill(other_run["process"], signal.SIGKILL)
+    os.waitpid(other_run["process"], 0)
+    runner.count_killed(config)
+    assert runner.jobs(config)["full"]["failures"] == 1
+
+
+def test_run_that_gives_way_to_another_one_leaves_no_trace(config: Config, other_run: dict[str, Any]) -> None:
+    def busy(_config: Config) -> dict[str, Any]:
+        raise host.BusyError("the other one is at work")
+
+    put_running(config, [other_run])
+    with pytest.raises(host.BusyError):
+        runner.run_job(config, "full", busy)
+    assert runner.jobs(config)["full"] == {"running": [other_run]}
 
 
 def test_two_runs_at_once_exclude_each_other(config: Config) -> None:

@@ -18,11 +18,12 @@ INSTANCE_SECRETS = ("database_password", "admin_password", "master_password")
 SOURCE_SECRETS = ("api_key", "login", "body", "headers")
 
 
-def secret_problems(instances: Any, extra: Any = None) -> list[str]:
-    """Return what is wrong with the secrets of ``odoo_instances`` and with ``extra`` ones.
+def secret_problems(instances: Any, extra: Any = None, backup: Any = None) -> list[str]:
+    """Return what is wrong with the secrets of ``odoo_instances``, of its backups, and with ``extra`` ones.
 
     :param instances: list of instances as the inventory describes them (``odoo_instances``)
     :param extra: list of ``{what, value, names, ours}``: further secrets, with where they stand
+    :param backup: where backups go, as the inventory describes it (``slipway_backup``)
     :returns: one line for each problem, without any secret in it
     :raises AnsibleFilterError: when either is not a list of mappings
     """
@@ -34,6 +35,8 @@ def secret_problems(instances: Any, extra: Any = None) -> list[str]:
         names = tuple(str(name) for name in _read(given, "names") or ())
         ours = _read(given, "ours") is not False
         secrets.append(Secret(label=str(label), value=_read(given, "value"), names=names, ours=ours))
+    if isinstance(backup, Mapping) and backup:
+        secrets.extend(_secrets_of_backups(backup))
     return problems(secrets=secrets)
 
 
@@ -96,6 +99,20 @@ def _secrets_of(instance: Mapping[str, Any], *, number: int) -> list[Secret]:
                 secrets.append(Secret(label=label.format("api_key"), value=_read(source, "api_key"), ours=False))
             if isinstance(login, Mapping):
                 secrets.append(Secret(label=label.format("password"), value=_read(login, "password"), ours=False))
+    return secrets
+
+
+def _secrets_of_backups(backup: Mapping[str, Any]) -> list[Secret]:
+    secrets = [
+        Secret(label=f"slipway_backup: {key}", value=_read(backup, key))
+        for key in ("database_passphrase", "files_passphrase")
+    ]
+    keys = _read(backup, "keys")
+    for name in keys if isinstance(keys, Mapping) else ():
+        key = _read(keys, name)
+        for part in ("key_id", "secret_key"):
+            value = _read(key, part) if isinstance(key, Mapping) else None
+            secrets.append(Secret(label=f"slipway_backup: {part} of {name}", value=value, ours=False))
     return secrets
 
 

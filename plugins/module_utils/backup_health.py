@@ -126,14 +126,15 @@ def _late(time: str | None, facts: Mapping[str, Any], limit: float, now: datetim
     if age is not None and age < -SKEW_S:
         return f"is dated {time}, which is to come: set the clock right"
     if age is not None:
-        return f"was {_span(age)} ago, at {time}; {_span(limit)} is the limit" if age > limit else ""
+        return f"was {span(age)} ago, at {time}; {span(limit)} is the limit" if age > limit else ""
     since = _age(facts.get("since"), now)
     if since is None:
         return "has never been"
-    return f"has never been, {_span(since)} after backups were set up" if since > limit or since < -SKEW_S else ""
+    return f"has never been, {span(since)} after backups were set up" if since > limit or since < -SKEW_S else ""
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time in words: ``26 hours``."""
     delta = timedelta(seconds=int(seconds))
     if delta >= timedelta(days=2):
         return f"{delta.days} days"
@@ -174,13 +175,15 @@ def _size(kind: str, known: Mapping[str, Any], limits: Thresholds) -> Found:
         return
     if not limits.size_min_factor <= trend["ratio"] <= limits.size_max_factor:
         text = (
-            f"The last backup of kind {kind} has {_bytes(trend['last'])}, {trend['ratio']:.2f} times the median of the "
-            f"{trend['count']} before it ({_bytes(trend['median'])}). Is something missing, or much too much there?"
+            f"The last backup of kind {kind} has {size_text(trend['last'])}, {trend['ratio']:.2f} times the median of "
+            f"the {trend['count']} before it ({size_text(trend['median'])}). Is something missing, or much too much "
+            "there?"
         )
         yield Finding(f"size:{kind}", WARNING, text)
 
 
-def _bytes(size: float) -> str:
+def size_text(size: float) -> str:
+    """A number of bytes in words: ``85.0 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -210,12 +213,12 @@ def _wal(facts: Mapping[str, Any], limits: Thresholds, now: datetime) -> Found:
         text = f"{wal['ready_files']} WAL segments wait to be archived; {limits.wal_ready_files} is the limit."
         yield Finding("wal_backlog", CRITICAL, text)
     if wal["bytes"] > limits.wal_bytes:
-        held, limit = _bytes(wal["bytes"]), _bytes(limits.wal_bytes)
+        held, limit = size_text(wal["bytes"]), size_text(limits.wal_bytes)
         text = f"pg_wal holds {held}; {limit} is the limit. A full disk stops PostgreSQL."
         yield Finding("wal_size", CRITICAL, text)
     age = _age(wal.get("oldest_ready_time"), now)
     if age is not None and age > limits.wal_oldest_s:
-        text = f"A WAL segment has waited {_span(age)} to be archived: so much would be lost with this host."
+        text = f"A WAL segment has waited {span(age)} to be archived: so much would be lost with this host."
         yield Finding("wal_old", CRITICAL, text)
 
 
@@ -271,7 +274,7 @@ def _spool(facts: Mapping[str, Any], limits: Thresholds, _now: datetime) -> Foun
     if spool["used_bytes"] > limits.spool_factor * spool["max_bytes"]:
         full = spool["used_bytes"] >= spool["max_bytes"]
         text = (
-            f"The spool holds {_bytes(spool['used_bytes'])} of at most {_bytes(spool['max_bytes'])}. "
+            f"The spool holds {size_text(spool['used_bytes'])} of at most {size_text(spool['max_bytes'])}. "
             "Is the store away? Beyond the bound nothing more is kept for it."
         )
         yield Finding("spool", CRITICAL if full else WARNING, text)

@@ -110,6 +110,32 @@ def test_secrets_that_others_have_chosen():
     assert secret_problems([], extra) == ["key is empty"]
 
 
+BACKUP = {
+    "site": "prod",
+    "keys": {"db1": {"key_id": "AK1", "secret_key": "k1"}, "admin": {"key_id": "AK2", "secret_key": "k2"}},
+    "database_passphrase": "mZ4-kQ9x_Tb72w",
+    "files_passphrase": "Pf81-tro3_Lk50s",
+}
+
+
+def test_secrets_of_the_backups():
+    good = {**GOOD, "database_password": "Wd27-ysx8_Gu64n"}
+    assert secret_problems([good], backup=BACKUP) == []
+    assert secret_problems([good], backup={}) == []
+    keys = {
+        "db1": {"key_id": "CHANGE ME", "secret_key": "k"},
+        "app1": None,
+        "admin": {"key_id": "A", "secret_key": "k"},
+    }
+    assert secret_problems([good], backup={**BACKUP, "keys": keys, "files_passphrase": "short"}) == [
+        "slipway_backup: files_passphrase is shorter than 12 characters",
+        "slipway_backup: key_id of db1 is a placeholder",
+        "slipway_backup: key_id of app1 is not defined (or its vault cannot be opened)",
+        "slipway_backup: secret_key of app1 is not defined (or its vault cannot be opened)",
+        "slipway_backup: secret_key of db1 and slipway_backup: secret_key of admin are one and the same secret",
+    ]
+
+
 class Closed(dict):
     """An instance whose secrets cannot be read, as ansible-core gives it."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from ansible_collections.slipway.odoo.plugins.filter.site import FilterModule
 
 FILTERS = FilterModule().filters()
 ROOT = pathlib.Path(__file__).resolve().parents[4]
+INVENTORY_FILES = ("site.yml", "backup.yml", "vault.yml")
 
 
 def example(name: str) -> tuple[list[dict[str, Any]], dict[str, list[str]], dict[str, dict[str, Any]]]:
@@ -27,6 +29,25 @@ def test_the_examples_describe_sites_without_a_problem(name: str) -> None:
     for hosts in groups.values():
         for host in hosts:
             assert FILTERS["site_host"](instances, groups, hostvars, host)["ports"]
+
+
+@pytest.mark.parametrize("name", ["prod", "staging"])
+def test_the_examples_back_up_every_host_that_has_something_to_lose(name: str) -> None:
+    instances, groups, hostvars = example(name)
+    variables = {file: (ROOT / "inventories" / name / "group_vars/all" / file).read_text() for file in INVENTORY_FILES}
+    backup = yaml.safe_load(variables["backup.yml"])["slipway_backup"]
+    wired = {host: FILTERS["site_host"](instances, groups, hostvars, host) for host in hostvars}
+    backed_up = {host for host, found in wired.items() if "backup" in found}
+    # A host that drills restores the backups of others too, unless there are none.
+    assert set(backup["keys"]) == backed_up | {"admin"} | ({"drill"} if len(backed_up) > 1 else set())
+    # What is secret stands in the vault, and the vault holds nothing else.
+    assert set(re.findall(r"\bvault_\w+", variables["site.yml"] + variables["backup.yml"])) == set(
+        yaml.safe_load(variables["vault.yml"])
+    )
+    secrets = [backup["database_passphrase"], backup["files_passphrase"]]
+    secrets += [value for key in backup["keys"].values() for value in key.values()]
+    assert all(re.fullmatch(r"\{\{ vault_backup_\w+ \}\}", secret) for secret in secrets)
+    assert len(set(secrets)) == len(secrets)
 
 
 def test_an_address_of_its_own_goes_before_that_of_ansible() -> None:

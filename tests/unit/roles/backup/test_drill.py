@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import configparser
+import pathlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.odoo.plugins.module_utils import backup_drill, backup_manifest
+from ansible_collections.slipway.odoo.plugins.module_utils import backup_drill, backup_health, backup_manifest
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
+from slipway_backup import health, host
+from slipway_backup.config import Config
 
 SAVED = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SEGMENT = 16 << 20
@@ -460,3 +463,23 @@ class TestReport:
 def test_damage_in_words_of_restic() -> None:
     assert backup_drill.is_damage("decrypting blob <data/c3> from 37: ciphertext verification failed")
     assert not backup_drill.is_damage("Fatal: wrong password or no key found")
+
+
+@pytest.mark.parametrize(
+    ("faults", "findings"),
+    [({}, []), ({"tables": (True, "main.res_partner has 3 rows instead of 4")}, ["drill_failed"])],
+)
+def test_health_understands_the_report_of_a_drill(
+    tmp_path: pathlib.Path, faults: dict[str, tuple[bool, str]], findings: list[str]
+) -> None:
+    made = report(**faults)
+    made["message"] = backup_drill.message(made)
+    host.write_json(tmp_path / "drills" / "20261125T120000Z.json", made)
+    facts: dict[str, Any] = {}
+    document = {"drill": {"port": 1}, "state_directory": str(tmp_path)}
+    health._drill(Config(document=document, secrets={}), facts)
+    at = backup_manifest.parse_time(made["finished"])
+    found = backup_health.judge(facts, backup_health.Thresholds(), at)
+    assert [finding.name for finding in found] == findings
+    assert all("res_partner has 3 rows" in finding.text for finding in found)
+    assert f"slipway_backup_last_drill_success {int(not findings)}" in backup_health.metrics(facts, found, at)

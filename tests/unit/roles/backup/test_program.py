@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -108,6 +113,118 @@ def test_instance_that_is_not_here_is_told_with_those_that_are() -> None:
             ask("other")
 
 
+def made(label: str, first: int, last: int, *, cluster: int = 1, timeline: str = "00000001") -> dict[str, Any]:
+    """A backup as ``pgbackrest info`` tells of it."""
+    start, stop = wal(first, last, timeline=timeline)
+    types = {"F": "full", "D": "diff", "I": "incr"}
+    return {
+        "label": label,
+        "type": types[label[-1]],
+        "archive": {"start": start, "stop": stop},
+        "database": {"id": cluster, "repo-key": 1},
+    }
+
+
+F1, D2, I3, D4, F5 = "20261101-010000F", "20261102-010000D", "20261102-030000I", "20261103-010000D", "20261104-010000F"
+D2, I3, D4 = (f"{F1}_{label}" for label in (D2, I3, D4))
+#: Each with WAL of two files of its own.
+BACKUPS = [made(F1, 10, 11), made(D2, 20, 21), made(I3, 25, 26), made(D4, 30, 31), made(F5, 40, 41)]
+
+
+@pytest.mark.parametrize(
+    ("days", "limit"),
+    [(1, 40), (2, 30), (3, 20), (4, 10), (5, None)],
+    ids=["newest", "the incremental is not counted", "third", "all of them", "fewer than that"],
+)
+def test_wal_expires_before_the_oldest_backup_that_is_counted(days: int, limit: int | None) -> None:
+    wanted = {"1": wal(limit)[0]} if limit else {}
+    assert pgbackrest.wal_expired(BACKUPS, days=days) == wanted
+    assert pgbackrest.wal_expired(list(reversed(BACKUPS)), days=days) == wanted
+    assert pgbackrest.wal_expired([], days=days) == {}
+
+
+def test_cluster_without_a_backup_that_is_counted_keeps_the_wal_since_its_newest() -> None:
+    anew = [made("20261105-010000F", 3, 4, cluster=2), made("20261106-010000F", 7, 8, cluster=2)]
+    assert pgbackrest.wal_expired([*BACKUPS, *anew], days=2) == {"1": wal(40)[0], "2": wal(3)[0]}
+    assert pgbackrest.wal_expired([*BACKUPS, *anew], days=3) == {"1": wal(40)[0], "2": wal(3)[0]}
+    assert pgbackrest.wal_expired([*BACKUPS, *anew], days=4) == {"1": wal(30)[0], "2": wal(3)[0]}
+
+
+def test_offline_backup_expires_nothing() -> None:
+    offline = {**made(F5, 40, 41), "archive": {"start": None, "stop": None}}
+    assert pgbackrest.wal_expired([offline], days=1) == {}
+    assert pgbackrest.wal_kept([offline], expired={}) == {}
+
+
+def numbered(gaps: list[str]) -> list[tuple[int, int]]:
+    """The numbers of the files that sentences say are missing."""
+    found = [re.findall(r"\b[0-9A-F]{24}\b", text) for text in gaps]
+    return [tuple(int(name[8:16], 16) * 256 + int(name[16:], 16) for name in names) for names in found]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("days", "missing", "gaps"),
+    [
+        (3, [*range(12, 20)], []),
+        (3, [*range(12, 20), 22, 23, 24], [(22, 24)]),
+        (2, [*range(12, 20), 22, 23, 24, *range(27, 30)], []),
+        (2, [*range(32, 40)], [(32, 39)]),
+        (2, [*range(42, 45)], [(42, 44)]),
+        (2, [21], [(21, 21)]),
+        (2, [*range(21, 30)], [(21, 26)]),
+        (2, [*range(12, 20), *range(22, 33)], [(25, 32)]),
+        (2, [15, 17], []),
+        (5, [12, 13], [(12, 13)]),
+        (5, [3, 4], []),
+        (5, [*range(5, 12)], [(10, 11)]),
+    ],
+    ids=[
+        "after a backup before the limit",
+        "after the backup at the limit",
+        "after an incremental one before it",
+        "after a backup that is not the newest",
+        "after the newest",
+        "within a backup before the limit",
+        "from within it up to the limit",
+        "across the limit",
+        "before the limit",
+        "nothing expires yet",
+        "before the first backup",
+        "from before it into it",
+    ],
+)
+def test_gap_counts_where_the_wal_should_have_been_kept(
+    days: int, missing: list[int], gaps: list[tuple[int, int]]
+) -> None:
+    kept = pgbackrest.wal_kept(BACKUPS, expired=pgbackrest.wal_expired(BACKUPS, days=days))["1"]
+    names = wal(*(number for number in range(50) if number not in missing))
+    assert numbered(pgbackrest.wal_gaps(names, kept=kept)) == gaps
+
+
+def test_gap_before_the_first_backup_that_is_left_of_an_older_timeline_is_none() -> None:
+    later = made(F5, 40, 41, timeline="00000002")
+    backups = [made(D4, 30, 31), later]
+    names = [*wal(5, 6, 30, 31, 34, 35), *wal(35, 36, 40, 41, 42, timeline="00000002")]
+    for days, gaps in ((1, []), (2, [(32, 33), (37, 39)])):
+        kept = pgbackrest.wal_kept(backups, expired=pgbackrest.wal_expired(backups, days=days))["1"]
+        assert numbered(pgbackrest.wal_gaps(names, kept=kept)) == gaps
+
+
+def test_wal_of_each_cluster_is_looked_at_by_itself_and_what_expired_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = made("20261105-010000F", 3, 4, cluster=2)
+    there = {"17-1": wal(10, 11, 12, 40, 41, 42), "17-2": wal(3, 4, 5, 8)}
+    listing = [f"{cluster}/{name[:16]}/{name}-{'0' * 40}.zst" for cluster, names in there.items() for name in names]
+    backups = [made(F1, 10, 11), made(F5, 40, 41), anew]
+    monkeypatch.setattr(pgbackrest, "run", lambda *_arguments, **_options: "\n".join(listing))
+    monkeypatch.setattr(pgbackrest, "info", lambda _stanza: {"backup": backups})
+    found, expired = pgbackrest.gaps("main", days=2, expired={})
+    assert (numbered(found), expired) == ([(6, 7)], {"1": wal(40)[0], "2": wal(3)[0]})
+    # Now the first is among the newest three; what had expired before it counted does not come back.
+    found, again = pgbackrest.gaps("main", days=3, expired=expired)
+    assert (numbered(found), again) == ([(6, 7)], expired)
+    assert numbered(pgbackrest.gaps("main", days=3, expired={})[0]) == [(13, 39), (6, 7)]
+
+
 def test_entries_of_a_dump_are_lines_that_are_no_comment() -> None:
     assert jobs.dump_entries(";\n; Archive created at 2026\n\n215; 1259 16385 TABLE public a odoo\n") == 1
     assert jobs.dump_entries("") == 0
@@ -157,15 +274,73 @@ def test_job_that_keeps_failing_is_told_once_and_so_is_its_recovery(
     assert runner.jobs(config)["files"]["failures"] == 0
 
 
-def test_run_that_was_killed_counts_as_a_failure(config: Config, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "status.json").write_text(
-        json.dumps(
-            {"jobs": {"full": {"running": {"process": 4194304, "since": "2026-11-25T12:00:00Z", "started": "1"}}}}
-        )
-    )
+def killed(hour: int = 12) -> dict[str, Any]:
+    """A run whose process is no more."""
+    return {"process": 4194304, "since": f"2026-11-25T{hour}:00:00Z", "started": str(hour)}
+
+
+def put_running(config: Config, running: Any) -> None:
+    (config.state / "status.json").write_text(json.dumps({"jobs": {"full": {"running": running}}}))
+
+
+@pytest.mark.parametrize("running", [killed(), [killed()]], ids=["as an earlier version wrote it", "list"])
+def test_run_that_was_killed_counts_as_a_failure(config: Config, running: Any) -> None:
+    put_running(config, running)
     seen: list[int] = []
     runner.run_job(config, "full", lambda config: seen.append(runner.jobs(config)["full"]["failures"]) or {})  # type: ignore[func-returns-value]
     assert seen == [1]
+    assert "running" not in runner.jobs(config)["full"]
+
+
+def test_each_run_that_was_killed_counts(config: Config) -> None:
+    put_running(config, [killed(12), killed(13)])
+    runner.count_killed(config)
+    entry = runner.jobs(config)["full"]
+    assert (entry["failures"], entry["message"][:38]) == (2, "the run that began 2026-11-25T13:00:00")
+    assert "running" not in entry
+    runner.count_killed(config)
+    assert runner.jobs(config)["full"]["failures"] == 2
+
+
+@pytest.fixture
+def other_run() -> Iterator[dict[str, Any]]:
+    """A run of another process, which is at work."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield {"process": process.pid, "since": "2026-11-25T12:00:00Z", "started": runner._started(process.pid)}
+        process.kill()
+
+
+def test_run_leaves_the_entry_of_another_one_alone(config: Config, other_run: dict[str, Any]) -> None:
+    put_running(config, [other_run])
+    seen: list[Any] = []
+
+    def look(config: Config) -> dict[str, Any]:
+        seen.extend(runner.jobs(config)["full"]["running"])
+        return {}
+
+    runner.run_job(config, "full", look)
+    assert [entry["process"] for entry in seen] == [other_run["process"], os.getpid()]
+    assert runner.jobs(config)["full"]["running"] == [other_run]
+    assert runner.jobs(config)["full"]["failures"] == 0
+
+
+def test_run_that_is_killed_while_another_one_ends_well_is_noticed(config: Config, other_run: dict[str, Any]) -> None:
+    put_running(config, [other_run])
+    runner.run_job(config, "full", lambda _config: {})
+    os.kill(other_run["process"], signal.SIGKILL)
+    os.waitpid(other_run["process"], 0)
+    runner.count_killed(config)
+    assert runner.jobs(config)["full"]["failures"] == 1
+
+
+def test_run_that_gives_way_to_another_one_leaves_no_trace(config: Config, other_run: dict[str, Any]) -> None:
+    def busy(_config: Config) -> dict[str, Any]:
+        raise host.BusyError("the other one is at work")
+
+    put_running(config, [other_run])
+    with pytest.raises(host.BusyError):
+        runner.run_job(config, "full", busy)
+    assert runner.jobs(config)["full"] == {"running": [other_run]}
 
 
 def test_two_runs_at_once_exclude_each_other(config: Config) -> None:

@@ -157,8 +157,14 @@ def _archive(config: Config, facts: dict[str, Any]) -> None:
 def _gaps(config: Config, facts: dict[str, Any]) -> None:
     # pgBackRest would try for minutes to reach a store that is away.
     if config["database"] and "store" not in facts["unread"]:
+        path = config.state / "wal_expired.json"
+        before = read_json(path)
         try:
-            facts["wal_gap"] = pgbackrest.gaps(config.part("database")["stanza"])
+            facts["wal_gap"], expired = pgbackrest.gaps(
+                config.part("database")["stanza"], days=int(config["wal_days"]), expired=before
+            )
+            if expired != before:
+                write_json(path, expired)
         except SlipwayError as error:
             # Then all of it is lost, and told so.
             if "missing stanza" not in str(error):
@@ -196,7 +202,18 @@ def _drill(config: Config, facts: dict[str, Any]) -> None:
     if not config["drill"]:
         return
     reports = sorted((config.state / "drills").glob("*.json")) if (config.state / "drills").exists() else []
-    facts["drill"] = read_json(reports[-1]) if reports else None
+    report = read_json(reports[-1]) if reports else {}
+    facts["drill"] = (
+        {
+            "time": report["finished"],
+            "good": report["success"],
+            "faults": [] if report["success"] else [report["message"]],
+            "rto_s": report.get("rto_s"),
+            "rpo_s": report.get("rpo_s"),
+        }
+        if report
+        else None
+    )
 
 
 def _verify(config: Config, facts: dict[str, Any]) -> None:

@@ -20,6 +20,10 @@ USER = "postgres"
 CONF = "/etc/pgbackrest.conf"
 OTHER_CLUSTER = 28
 """What pgBackRest returns where the repository and the cluster do not belong together."""
+Span = tuple[str, str]
+"""The first and the last of a row of WAL files. As text they sort by timeline, then place, as for pgBackRest."""
+LAST_WAL = "F" * 24
+ALL_WAL: Span = ("0" * 24, LAST_WAL)
 WAL_FILTER = "--filter=^.*/[0-9A-F]{24}-[0-9a-f]{40}.*$"
 
 
@@ -138,19 +142,66 @@ def archived(stanza: str, archive: str, *options: str) -> dict[str, datetime.dat
     }
 
 
-def gaps(stanza: str) -> list[str]:
-    """Files of the WAL that the repository lacks between two that it has."""
+def gaps(stanza: str, *, days: int, expired: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Files of the WAL that the repository lacks and should have, and what is the new ``expired``.
+
+    :param days: ``repo1-retention-archive``.
+    :param expired: as this returned it last: what has expired does not come back when a backup goes or ``days`` grows.
+    """
     said = pgbackrest(stanza, "repo-ls", "--recurse", WAL_FILTER, f"archive/{stanza}")
-    # Of older backups pgBackRest keeps only the WAL that belongs to themselves (repo1-retention-archive).
-    closed = {backup["archive"]["stop"] for backup in info(stanza)["backup"][:-1]}
-    return wal_gaps((line.rsplit("/", 1)[-1][:24] for line in said.splitlines()), closed=closed)
+    # The WAL of each cluster has the same names, in a directory such as 17-1: version, and number of the cluster.
+    names: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        names.setdefault(line.partition("/")[0].rpartition("-")[2], []).append(line.rpartition("/")[2][:24])
+    backups = info(stanza)["backup"]
+    limits = dict(expired)
+    for cluster, first in wal_expired(backups, days=days).items():
+        limits[cluster] = max(first, limits.get(cluster, ""))
+    kept = wal_kept(backups, expired=limits)
+    found = [text for cluster in sorted(names) for text in wal_gaps(names[cluster], kept=kept.get(cluster, ()))]
+    return found, limits
 
 
-def wal_gaps(names: Iterable[str], *, closed: Collection[str] = (), per_log: int = 256) -> list[str]:
-    """Where the numbers of WAL files jump, as sentences.
+def wal_expired(backups: Iterable[Mapping[str, Any]], *, days: int) -> dict[str, str]:
+    """The file of the WAL, by cluster, from which on ``pgbackrest expire`` keeps all; empty while it expires nothing.
+
+    It counts the newest ``days`` full and differential backups of all clusters (``repo1-retention-archive-type=diff``),
+    and expires nothing while there are fewer. Of a cluster that has none among them it keeps the WAL since its newest.
+    """
+    counted = sorted((b for b in backups if b["type"] in ("full", "diff")), key=lambda backup: str(backup["label"]))
+    if len(counted) < days:
+        return {}
+    oldest: dict[str, Mapping[str, Any]] = {_cluster(backup): backup for backup in counted}
+    oldest.update({_cluster(backup): backup for backup in reversed(counted[-days:])})
+    starts = {cluster: backup["archive"]["start"] for cluster, backup in oldest.items()}
+    return {cluster: str(start) for cluster, start in starts.items() if start}
+
+
+def wal_kept(backups: Iterable[Mapping[str, Any]], *, expired: Mapping[str, str]) -> dict[str, list[Span]]:
+    """What there should be of the WAL, by cluster: all from ``expired`` on, before it what each backup itself needs.
+
+    Nothing before the first backup: no restore begins there.
+    """
+    own: dict[str, list[Span]] = {}
+    for backup in backups:
+        if backup["archive"]["start"]:
+            own.setdefault(_cluster(backup), []).append((backup["archive"]["start"], backup["archive"]["stop"]))
+    kept = {}
+    for cluster, spans in own.items():
+        limit = max(min(spans)[0], expired.get(cluster, ""))
+        kept[cluster] = [*(span for span in sorted(spans) if span[0] < limit), (limit, LAST_WAL)]
+    return kept
+
+
+def _cluster(backup: Mapping[str, Any]) -> str:
+    return str(backup["database"]["id"])
+
+
+def wal_gaps(names: Iterable[str], *, kept: Collection[Span] = (ALL_WAL,), per_log: int = 256) -> list[str]:
+    """Where the numbers of WAL files jump over what should be there, as sentences.
 
     :param names: 24 hexadecimal digits each: timeline, log and segment.
-    :param closed: Last files of backups that have a newer one: what follows them may have been expired.
+    :param kept: What should be there; what else is missing has expired.
     :param per_log: Segments in each log: 256 with the usual 16 MB.
     """
     timelines: dict[str, set[int]] = {}
@@ -160,9 +211,11 @@ def wal_gaps(names: Iterable[str], *, closed: Collection[str] = (), per_log: int
     for timeline, numbers in sorted(timelines.items()):
         ordered = sorted(numbers)
         for before, after in zip(ordered, ordered[1:]):
-            if after != before + 1:
-                if f"{timeline}{before // per_log:08X}{before % per_log:08X}" in closed:
-                    continue
-                first, last = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (before + 1, after - 1))
+            if after == before + 1:
+                continue
+            first, last = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (before + 1, after - 1))
+            missing = [(max(first, start), min(last, stop)) for start, stop in kept if start <= last and stop >= first]
+            if missing:
+                first, last = min(missing)[0], max(stop for _start, stop in missing)
                 found.append(f"the WAL from {first} to {last} is missing: no restore can go across it")
     return found

@@ -52,10 +52,12 @@ def jobs(config: Config) -> dict[str, Any]:
 def count_killed(config: Config, *names: str) -> None:
     """Count runs that were killed as failures: they could not say so themselves. Of all jobs where none is named."""
     for name, entry in jobs(config).items():
-        running = entry.get("running")
-        if running and (not names or name in names) and not _alive(running):
-            why = f"the run that began {running['since']} was killed, or the host went down"
-            _end_of(config, name, failed=why, seconds=0, only=running)
+        if names and name not in names:
+            continue
+        for run in _running(entry):
+            if not _alive(run):
+                why = f"the run that began {run['since']} was killed, or the host went down"
+                _end_of(config, name, failed=why, seconds=0, killed=run)
 
 
 def _end(_signal: int, _frame: Any) -> None:
@@ -67,11 +69,10 @@ def _begin(config: Config, name: str) -> None:
     with lock("status", wait=30, what=f"the status of {name}"):
         status = read_json(config.state / "status.json")
         entry = status.setdefault("jobs", {}).setdefault(name, {})
-        entry["running"] = {
-            "process": os.getpid(),
-            "since": backup_manifest.format_time(now()),
-            "started": _started(os.getpid()),
-        }
+        process, started = _own()
+        own = {"process": process, "since": backup_manifest.format_time(now()), "started": started}
+        # Another run may be at work: which of them goes on, the locks of the job decide.
+        entry["running"] = [*_running(entry), own]
         write_json(config.state / "status.json", status)
 
 
@@ -82,14 +83,18 @@ def _end_of(
     failed: str | None,
     seconds: float,
     result: dict[str, Any] | None = None,
-    only: dict[str, Any] | None = None,
+    killed: dict[str, Any] | None = None,
 ) -> None:
     with lock("status", wait=30, what=f"the status of {name}"):
         status = read_json(config.state / "status.json")
         entry = status.setdefault("jobs", {}).setdefault(name, {})
-        if only and entry.get("running") != only:
-            return  # it has ended by itself in the meantime
-        entry.pop("running", None)
+        before = _running(entry)
+        others = [run for run in before if _which(run) != (_which(killed) if killed else _own())]
+        if killed and others == before:
+            return  # it has ended by itself in the meantime, or somebody else has counted it
+        entry["running"] = others
+        if not others:
+            del entry["running"]
         at = backup_manifest.format_time(now())
         if failed is not None:
             entry.update(last_failure=at, message=failed, failures=int(entry.get("failures", 0)) + 1)
@@ -107,8 +112,24 @@ def _end_of(
         notify.tell(config, notice)
 
 
-def _alive(running: dict[str, Any]) -> bool:
-    return _started(int(running["process"])) == running.get("started")
+def _running(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of a job that have begun and not ended; an earlier version knew of one at most."""
+    found = entry.get("running") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def _which(run: dict[str, Any]) -> tuple[int, str]:
+    """What no two runs have in common: numbers of processes come again."""
+    return int(run["process"]), str(run.get("started"))
+
+
+def _own() -> tuple[int, str]:
+    return os.getpid(), _started(os.getpid())
+
+
+def _alive(run: dict[str, Any]) -> bool:
+    process, started = _which(run)
+    return _started(process) == started
 
 
 def _started(process: int) -> str:

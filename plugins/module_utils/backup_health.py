@@ -290,8 +290,9 @@ def _databases(facts: Mapping[str, Any], _limits: Thresholds, _now: datetime) ->
 def _restores(facts: Mapping[str, Any], _limits: Thresholds, _now: datetime) -> Found:
     if facts["restores"]:
         text = (
-            f"A restore did not end, and left {' and '.join(facts['restores'])}. Nothing live is in it: run the "
-            "restore again, which removes it, or remove a database with `slipway-backup drop-kept --name NAME`."
+            f"A restore did not end, and left {' and '.join(facts['restores'])}. Nothing was lost by it: run the "
+            "restore again, which puts back or removes that first, or remove a database with "
+            "`slipway-backup drop-kept --name NAME`."
         )
         yield Finding("restore_unfinished", WARNING, text)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import botocore.config
+import botocore.exceptions
 import pytest
 import urllib3
 import yaml
@@ -276,7 +277,9 @@ def box(_baseline: Box) -> Box:
 
 
 @pytest.fixture
-def store_away(object_stores: dict[str, Any]) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def store_away(
+    object_stores: dict[str, Any], owner_bucket: Bucket
+) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """The store stopped for a while."""
     store = object_stores["store1"]
 
@@ -287,8 +290,13 @@ def store_away(object_stores: dict[str, Any]) -> Callable[[], contextlib.Abstrac
             yield
         finally:
             assert store.run("systemctl start lab-store").rc == 0
-            check = "until curl -ksf https://localhost/minio/health/live; do sleep 0.3; done"
-            assert store.run(f"timeout 30 sh -c {shlex.quote(check)} || sleep 5").rc == 0
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    owner_bucket.list("manifests/")
+                    break
+                except botocore.exceptions.BotoCoreError:
+                    assert time.monotonic() < deadline, "the store does not come back"
 
     return away
 

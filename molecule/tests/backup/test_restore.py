@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 FILESTORE = "/var/lib/odoo/main/filestore/main"
 SCRATCH = "/var/lib/postgresql/slipway-restore"
 COPY = "main-copy"
+ONLY_THE_LAST = {"within_hours": 0, "hourly": 0, "daily": 1, "weekly": 0, "monthly": 0}
 UNIT = "slipway-test-restore.service"
 
 
@@ -21,8 +24,9 @@ def databases(sql: Any) -> set[str]:
 @pytest.fixture
 def no_copy(box: Any) -> Iterator[None]:
     yield
-    box.call(f"slipway-backup drop-kept --name {COPY}")
-    box.call(f"slipway-backup drop-kept-files --instance main --name {COPY}")
+    for name in (COPY, "main-restored"):
+        box.call(f"slipway-backup drop-kept --name {name}")
+        box.call(f"slipway-backup drop-kept-files --instance main --name {name}")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +45,7 @@ def test_a_restore_that_is_killed_leaves_the_live_database_alone_and_the_next_on
     partners = sql("SELECT count(*) FROM res_partner")
     before = databases(sql)
     command = f"slipway-backup restore-database --to latest --instance main --as {COPY}"
-    box.sh(
-        f"systemd-run --quiet --unit={UNIT} {command}; "
-        f"for try in $(seq 2000); do pgrep -f '{pattern}' >/dev/null && at_work=yes && break; sleep 0.02; done; "
-        f'test "${{at_work:-}}" = yes; systemctl kill --signal=KILL {UNIT}; '
-        f"for try in $(seq 100); do systemctl is-failed --quiet {UNIT} && break; sleep 0.1; done; "
-        f"systemctl reset-failed {UNIT}"
-    )
+    kill(box, command, pattern)
     assert databases(sql) - before <= {COPY}
     assert sql("SELECT count(*) FROM res_partner") == partners
     assert box.sh("curl -so /dev/null -w '%{http_code}' http://127.0.0.1:8069/web/login").strip() == "200"
@@ -61,6 +59,47 @@ def test_a_restore_that_is_killed_leaves_the_live_database_alone_and_the_next_on
     assert done.result["name"] == COPY
     assert sql("SELECT count(*) FROM res_partner", name=COPY) == partners
     assert box.sh(f"ls {SCRATCH}") == ""
+    assert box.health().broken == []
+
+
+def kill(box: Any, command: str, pattern: str) -> None:
+    """Start a restore and kill it with all that it started, while that pattern is at work."""
+    box.sh(
+        f"systemd-run --quiet --unit={UNIT} {command}; "
+        f"for try in $(seq 2000); do pgrep -f '{pattern}' >/dev/null && at_work=yes && break; sleep 0.02; done; "
+        f'test "${{at_work:-}}" = yes; systemctl kill --signal=KILL {UNIT}; '
+        f"for try in $(seq 100); do systemctl is-failed --quiet {UNIT} && break; sleep 0.1; done; "
+        f"systemctl reset-failed {UNIT}"
+    )
+
+
+def test_a_restore_of_the_cluster_that_is_killed_keeps_the_old_one_and_the_next_one_heals(box: Any, sql: Any) -> None:
+    partners = sql("SELECT count(*) FROM res_partner")
+    sql("SELECT pg_switch_wal()", name="postgres")
+    box.run("full")
+    command = "slipway-backup restore-cluster --to latest --replace-cluster"
+    box.sh("systemctl stop odoo@main.service")
+    try:
+        kill(box, command, "[p]gbackrest .* restore ")
+        told = box.health().told("restore_unfinished")
+        [kept] = re.findall(r"the one of before is (\S+)\)", told)
+        assert box.sh(f"cat {kept}/PG_VERSION").strip() == "17"
+        done = box.call(command, patience=120)
+        assert "the cluster of before is in its place again" in done.said
+        assert "restore_unfinished" not in box.health().findings
+        assert sql("SELECT count(*) FROM res_partner") == partners
+        assert box.sh(f"cat {done.result['kept']}/PG_VERSION").strip() == "17"
+        box.sh(f"rm -rf {done.result['kept']}")
+        # What is written from now on is archived within archive_timeout, not only after the next checkpoint.
+        sql("SELECT txid_current()", name="postgres")
+        segment = sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())", name="postgres")[0][0]
+        deadline = time.monotonic() + 75
+        while segment not in sql("SELECT last_archived_wal FROM pg_stat_archiver", name="postgres")[0][0]:
+            assert time.monotonic() < deadline, "a commit after the restore is not archived"
+            time.sleep(2)
+    finally:
+        box.sh("systemctl start odoo@main.service")
+    box.run("full")
     assert box.health().broken == []
 
 
@@ -107,5 +146,14 @@ def test_attachments_that_are_in_no_snapshot_stop_a_restore_and_are_named(
     box.fails("drill", lost_attachment, patience=180)
     health = box.health()
     assert lost_attachment in health.told("drill_failed")
-    box.call("slipway-backup drop-kept --name main-restored")
-    box.call("slipway-backup drop-kept-files --instance main --name main-restored")
+    assert health.metrics["last_drill_success"] == 0
+    sql("DELETE FROM ir_attachment WHERE name = 'slipway-test'")
+    for job in ("full", "files", "drill"):
+        box.run(job, patience=180)
+    # The snapshot without it stays refuted until it is pruned.
+    assert box.health().broken == ["refuted:files"]
+    with box.configured(retention=ONLY_THE_LAST):
+        box.run("prune")
+    health = box.health()
+    assert health.broken == []
+    assert health.metrics["last_drill_success"] == 1

@@ -20,7 +20,7 @@ from ansible_collections.slipway.odoo.plugins.module_utils import (
 )
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 
-from . import database, notify, pgbackrest, restore_live, restore_names, restore_scratch, runner
+from . import database, notify, pgbackrest, restore_cluster, restore_live, restore_names, restore_scratch, runner
 from .config import Config
 from .host import BusyError, lock, now, read_json, say, tree_size, write, write_json
 from .records import Records
@@ -180,20 +180,28 @@ def _databases(config: Config, facts: dict[str, Any]) -> None:
         }
 
 
+def _unfinished_restores(part: Mapping[str, Any]) -> list[str]:
+    data = pathlib.Path(part["data_directory"])
+    found = [str(path.parent) for path in sorted(restore_scratch.SCRATCH.glob(f"*/{restore_scratch.MARKER}"))]
+    if restore_cluster.unfinished_mark(data).exists():
+        kept = read_json(restore_cluster.unfinished_mark(data)).get("kept")
+        found.append(f"the data directory {data}" + (f" (the one of before is {kept})" if kept else ""))
+    try:
+        comments = restore_names.databases(part["port"])
+    except SlipwayError:
+        # As while the server is down in the middle of it; others tell of that.
+        comments = {}
+    states = {name: restore_names.mark_of(comment)[0] for name, comment in comments.items()}
+    return [*found, *(f"database {name}" for name, state in states.items() if state == restore_names.UNFINISHED)]
+
+
 def _restores(config: Config, facts: dict[str, Any]) -> None:
     """What restores left that did not end; nothing while one is at work."""
     if not config["database"]:
         return
     try:
         with lock(restore_live.LOCK, wait=0, what="health"):
-            marks = {
-                name: restore_names.mark_of(comment)[0]
-                for name, comment in restore_names.databases(config.part("database")["port"]).items()
-            }
-            facts["restores"] = [
-                *(f"database {name}" for name, state in sorted(marks.items()) if state == restore_names.UNFINISHED),
-                *sorted(str(path.parent) for path in restore_scratch.SCRATCH.glob(f"*/{restore_scratch.MARKER}")),
-            ]
+            facts["restores"] = _unfinished_restores(config.part("database"))
     except BusyError:
         facts["restores"] = []
 

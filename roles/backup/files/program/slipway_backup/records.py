@@ -21,6 +21,14 @@ class Records:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._found: Store | None = None
+
+    @property
+    def _store(self) -> Store:
+        # Making a client takes longer than a small request.
+        if self._found is None:
+            self._found = Store(self._config)
+        return self._found
 
     @property
     def _unsent(self) -> pathlib.Path:
@@ -43,9 +51,8 @@ class Records:
         waiting = sorted(path for path in self._unsent.rglob("*.json")) if self._unsent.exists() else []
         if not waiting:
             return 0
-        store = Store(self._config)
         for path in waiting:
-            store.put_json(path.relative_to(self._unsent).as_posix(), read_json(path))
+            self._store.put_json(path.relative_to(self._unsent).as_posix(), read_json(path))
             path.unlink()
         return len(waiting)
 
@@ -66,11 +73,10 @@ class Records:
     def manifests(self, kind: str) -> list[dict[str, Any]]:
         """All manifests of a kind, from here and from the store; those of the store where both have one."""
         found = {path.stem: read_json(path) for path in (self._config.state / "manifests" / kind).glob("*.json")}
-        store = Store(self._config)
-        for key in store.list(f"manifests/{kind}/"):
+        for key in self._store.list(f"manifests/{kind}/"):
             label = pathlib.PurePosixPath(key).stem
             if label not in found:
-                found[label] = store.get_json(key)
+                found[label] = self._store.get_json(key)
         return [
             document
             for _label, document in sorted(found.items())
@@ -93,8 +99,7 @@ class Records:
     def forget(self, kind: str, label: str) -> None:
         """Remove the manifest of a backup that is no more, and what was found about it."""
         path = backup_manifest.manifest_path(kind, label)
-        store = Store(self._config)
-        for key in [path, *store.list(f"verifications/{kind}/{label}/")]:
-            store.delete(key)
+        for key in [path, *self._store.list(f"verifications/{kind}/{label}/")]:
+            self._store.delete(key)
         for local in [self._config.state / path, *(self._config.state / "verifications" / kind / label).glob("*.json")]:
             local.unlink(missing_ok=True)

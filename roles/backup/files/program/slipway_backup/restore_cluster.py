@@ -39,6 +39,8 @@ def _restore_cluster(arguments: argparse.Namespace, config: Config) -> dict[str,
     steps: dict[str, float] = {}
     first = part["databases"][0]
     remove_dead()
+    if unfinished_mark(data).exists():
+        heal(config, data)
     with host.timed(steps, "plan"):
         if cluster_runs(config) and not arguments.store_time:
             flush_wal(part["port"])
@@ -48,11 +50,12 @@ def _restore_cluster(arguments: argparse.Namespace, config: Config) -> dict[str,
     require_empty_cluster(config, data, replace=arguments.replace_cluster)
     kept = data.with_name(f"{data.name}.before-{host.now():%Y%m%dT%H%M%SZ}")
     host.run(["systemctl", "stop", unit_of(config)])
-    moved = False
+    moved = data.exists()
     try:
-        if data.exists():
+        # Before anything moves, so that the next run knows what one that is killed left.
+        host.write_json(unfinished_mark(data), {"kept": str(kept) if moved else None, "backup": plan.backup.label})
+        if moved:
             os.rename(data, kept)
-            moved = True
         data.mkdir(mode=0o700)
         shutil.chown(data, "postgres", "postgres")
         with host.timed(steps, "restore"):
@@ -68,8 +71,12 @@ def _restore_cluster(arguments: argparse.Namespace, config: Config) -> dict[str,
             host.say("replaying WAL")
             host.run(["systemctl", "start", unit_of(config)])
             reached = wait_promoted(config)
+        unfinished_mark(data).unlink()
     except BaseException as error:
-        put_back(config, data, kept if moved else None)
+        host.run_raw(["systemctl", "stop", unit_of(config)])
+        put_back(data)
+        if moved:
+            host.run(["systemctl", "start", unit_of(config)])
         if isinstance(error, SlipwayError):
             raise SlipwayError(f"{error}. The cluster is as it was before") from None
         raise
@@ -147,12 +154,46 @@ def cluster_log(config: Config) -> list[str]:
         return []
 
 
-def put_back(config: Config, data: pathlib.Path, kept: pathlib.Path | None) -> None:
-    """After a failure: the directory of before, and its server."""
+def unfinished_mark(data: pathlib.Path) -> pathlib.Path:
+    """The file beside a data directory that says that its restore has not ended, and where the old one is."""
+    return data.with_name(f".{data.name}.slipway-restore.json")
+
+
+def heal(config: Config, data: pathlib.Path) -> None:
+    """After a restore that was killed: the directory of before in its place again, unless the server runs by now."""
+    if cluster_runs(config):
+        # PostgreSQL came to the end of it by itself.
+        unfinished_mark(data).unlink()
+        return
+    host.say(f"an earlier restore of {data} was killed")
     host.run_raw(["systemctl", "stop", unit_of(config)])
-    if kept is not None and kept.exists():
-        if data.exists():
+    put_back(data)
+
+
+def put_back(data: pathlib.Path) -> None:
+    """Put the directory of before in its place, where a restore began and did not end."""
+    mark = unfinished_mark(data)
+    if not mark.exists():
+        return
+    found = host.read_json(mark)
+    if "kept" not in found:
+        raise SlipwayError(
+            f"{mark} cannot be read, and should say where the old {data} is: look beside it, and remove that file"
+        )
+    kept = pathlib.Path(found["kept"]) if found["kept"] else None
+    if kept is not None and not kept.exists():
+        # It was killed before it moved anything.
+        mark.unlink()
+        return
+    if data.exists():
+        # pgBackRest writes this file last.
+        if (data / "global/pg_control").exists():
+            aside = data.with_name(f"{data.name}.unfinished-{host.now():%Y%m%dT%H%M%SZ}")
+            os.rename(data, aside)
+            host.say(f"what was restored and did not start is kept as {aside}: remove it when you know why")
+        else:
             shutil.rmtree(data)
+    if kept is not None:
         os.rename(kept, data)
         host.say("the cluster of before is in its place again")
-        host.run(["systemctl", "start", unit_of(config)])
+    mark.unlink()

@@ -295,7 +295,7 @@ def store_away(
                 try:
                     owner_bucket.list("manifests/")
                     break
-                except botocore.exceptions.BotoCoreError:
+                except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
                     assert time.monotonic() < deadline, "the store does not come back"
 
     return away

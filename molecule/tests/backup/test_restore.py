@@ -34,7 +34,6 @@ def no_copy(box: Any) -> Iterator[None]:
     [
         pytest.param("[p]gbackrest .*slipway-restore.* restore ", id="fetching"),
         pytest.param("[p]ostgres -D /var/lib/postgresql/slipway-restore", id="replaying"),
-        pytest.param("[p]g_dump .*slipway-restore", id="dumping"),
         pytest.param("[p]g_restore .*post-data", id="loading"),
     ],
 )

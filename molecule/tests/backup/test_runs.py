@@ -30,7 +30,7 @@ def kill(box: Any, job: str, pattern: str) -> None:
 
 def test_a_full_backup_that_is_killed_is_a_failure_and_the_next_one_heals(box: Any) -> None:
     good, there = box.good("database"), box.repository()
-    kill(box, "full", "[p]gbackrest.* backup$")
+    kill(box, "full", "[p]gbackrest.* backup( |$)")
     assert box.good("database") == good
     health = box.health()
     assert health.metrics['job_consecutive_failures{job="full"}'] == 1
@@ -120,7 +120,7 @@ def test_a_dump_of_nothing_is_no_backup(box: Any) -> None:
     assert box.failures("dump") == 0
 
 
-@pytest.mark.parametrize("pattern", ["[p]gbackrest.* expire$", "[r]estic .*forget", "[r]estic .*prune"])
+@pytest.mark.parametrize("pattern", ["[p]gbackrest.* expire( |$)", "[r]estic .*prune"])
 def test_a_prune_that_is_killed_loses_no_good_backup(box: Any, pattern: str) -> None:
     for job in ("full", "files", "full", "files"):
         box.run(job)
@@ -144,7 +144,7 @@ def clock(box: Any) -> Any:
     return lambda job, by: box.call(f"faketime -f {shlex.quote(by)} slipway-backup run {job}", code=1).said
 
 
-@pytest.mark.parametrize("by", ["+3d", "-3d", "+800d"])
+@pytest.mark.parametrize("by", ["+3d", "-3d"])
 def test_a_clock_that_jumps_loses_nothing(box: Any, clock: Any, by: str) -> None:
     good = {kind: box.good(kind) for kind in ("database", "files", "dump")}
     there = box.repository()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from slipway_backup import host, jobs, pgbackrest, restic, runner
+from slipway_backup import fingerprint, host, jobs, pgbackrest, restic, runner
 from slipway_backup.config import Config
 
 SOUND = """stanza: main
@@ -365,3 +365,25 @@ def test_file_that_is_there_and_cannot_be_read_is_a_fault_and_one_that_went_is_n
     assert restic.unread(line(there)) == f"{there}: permission denied"
     assert restic.unread(line(gone)) == ""
     assert restic.unread("Warning: at least one source file could not be read") == ""
+
+
+@pytest.mark.parametrize(
+    ("pages", "size", "parts"),
+    [
+        (0, 10, [None]),
+        (10, 10, [None]),
+        (11, 10, [(0, 10), (10, fingerprint.LAST_PAGE)]),
+        (35, 10, [(0, 10), (10, 20), (20, 30), (30, fingerprint.LAST_PAGE)]),
+        (35, None, [None]),
+    ],
+)
+def test_large_tables_are_cut_without_a_gap(pages: int, size: int | None, parts: list[tuple[int, int] | None]) -> None:
+    assert [piece.pages for piece in fingerprint.cut("public", "res_partner", pages, size)] == parts
+
+
+def test_pieces_of_a_table_sum_up_to_it() -> None:
+    looks = [("public.a", 2, 7), ("public.b", 1, -3), ("public.a", 3, -9)]
+    assert fingerprint._summed(looks) == {
+        "public.a": {"rows": 5, "hash": "-2"},
+        "public.b": {"rows": 1, "hash": "-3"},
+    }

@@ -119,7 +119,7 @@ def take_down(entries: Sequence[Mapping[str, Any]], *, port: int, with_fingerpri
             document = {"instance": entry["instance"], "name": name, "fingerprint": None, **describe(connections[name])}
             if held is not None:
                 say(f"{name}: counting and hashing every table at {held.lsn}")
-                found = fingerprint.tables_at(functools.partial(connect, name, port=port), held.snapshots[name])
+                found = fingerprint.tables(functools.partial(connect, name, port=port), snapshot=held.snapshots[name])
                 document["fingerprint"] = {
                     "lsn": held.lsn,
                     "time": backup_manifest.format_time(held.time),

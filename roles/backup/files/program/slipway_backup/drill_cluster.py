@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -182,23 +181,8 @@ class Cluster:
 
     def tables(self, name: str) -> dict[str, dict[str, Any]]:
         """Rows and hash of every table of a database, by the formula of the manifest."""
-        # One after the other: connecting changes the user of the whole process.
-        workers = range(fingerprint.WORKERS)
-        connections = [database.connect(name, port=PORT, sockets=str(self.sockets)) for _worker in workers]
-
-        def part(which: int) -> dict[str, dict[str, Any]]:
-            mine = fingerprint.listed(connections[which])[which :: fingerprint.WORKERS]
-            return fingerprint.tables(connections[which], names=mine)
-
-        found: dict[str, dict[str, Any]] = {}
-        try:
-            with self._watched("tables"), concurrent.futures.ThreadPoolExecutor(fingerprint.WORKERS) as pool:
-                for result in pool.map(part, workers):
-                    found.update(result)
-        finally:
-            for connection in connections:
-                connection.close()
-        return found
+        with self._watched("tables"):
+            return fingerprint.tables(lambda: database.connect(name, port=PORT, sockets=str(self.sockets)))
 
     def names(self) -> set[str]:
         """The databases of the cluster."""

@@ -11,10 +11,12 @@ and nothing is written to the WAL between the look at its position before and af
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
+import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
@@ -28,10 +30,11 @@ SETTINGS = (
 """What the text of a value depends on, so that it is the same wherever it is asked for."""
 
 TABLES = """
-SELECT n.nspname, c.relname, c.relpages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, c.relname, COALESCE(pg_relation_size(c.oid), 0) / current_setting('block_size')::int AS pages
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence = 'p'
   AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-ORDER BY c.relpages DESC, 1, 2
+ORDER BY pages DESC, 1, 2
 """
 
 # Idle in a transaction: its commit is yet to come, behind our position. So is that of a statement inside of a
@@ -41,7 +44,13 @@ SELECT count(*) FROM pg_stat_activity
 WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() AND state NOT LIKE 'idle in transaction%'
   AND (xact_start = query_start OR query ~* '^\\s*(commit|end|prepare|release|call)\\M')
 """
+# A sum does not depend on the order of the rows.
+LOOK = "SELECT count(*), COALESCE(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM ONLY {} t"
+PAGES = " WHERE ctid >= %s::tid AND ctid < %s::tid"
+LAST_PAGE = 0xFFFFFFFE
 PAUSE_SECONDS, WAIT_SECONDS, WORKERS = 0.02, 60.0, 2
+PIECE_PAGES = 16_384
+"""A larger table is looked at in pieces of this many pages, so that it does not keep one worker while others idle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,53 +111,81 @@ def _ask(connection: Any, question: str) -> Any:
         return cursor.fetchone()[0]
 
 
-def tables(connection: Any, *, names: list[tuple[str, str]] | None = None) -> dict[str, dict[str, Any]]:
-    """Rows and hash of every ordinary table (or of those named), by ``schema.table``."""
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A table, or those of its pages from the first number on and below the second."""
+
+    schema: str
+    name: str
+    pages: tuple[int, int] | None = None
+
+
+def _look(connection: Any, piece: Piece) -> tuple[str, int, int]:
     import psycopg2.sql  # noqa: PLC0415
 
-    prepare(connection)
-    found = {}
+    query, bounds = LOOK, ()
+    if piece.pages is not None:
+        query, bounds = LOOK + PAGES, tuple(f"({page},0)" for page in piece.pages)
     with connection.cursor() as cursor:
-        for schema, name in listed(connection) if names is None else names:
-            # A sum does not depend on the order of the rows.
-            cursor.execute(
-                psycopg2.sql.SQL(
-                    "SELECT count(*), COALESCE(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM ONLY {} t"
-                ).format(psycopg2.sql.Identifier(schema, name))
-            )
-            rows, digest = cursor.fetchone()
-            found[f"{schema}.{name}"] = {"rows": rows, "hash": digest}
+        cursor.execute(psycopg2.sql.SQL(query).format(psycopg2.sql.Identifier(piece.schema, piece.name)), bounds)
+        rows, digest = cursor.fetchone()
+    return f"{piece.schema}.{piece.name}", int(rows), int(digest)
+
+
+def _summed(looks: Iterable[tuple[str, int, int]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, rows, digest in looks:
+        before = found.get(name, {"rows": 0, "hash": "0"})
+        found[name] = {"rows": before["rows"] + rows, "hash": str(int(before["hash"]) + digest)}
     return found
 
 
-def listed(connection: Any) -> list[tuple[str, str]]:
-    """Every ordinary table of the database, the largest first."""
+def listed(connection: Any) -> list[Piece]:
+    """Every ordinary table of the database, the largest first, cut into pieces."""
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
-        return [(schema, name) for schema, name, _pages in cursor.fetchall()]
+        found = cursor.fetchall()
+    # Before 14 PostgreSQL reads all of a table for any range of pages.
+    size = PIECE_PAGES if connection.server_version >= 140_000 else None
+    return [piece for schema, name, pages in found for piece in cut(schema, name, pages, size)]
 
 
-def tables_at(connect: Callable[[], Any], snapshot: str) -> dict[str, dict[str, Any]]:
-    """As :func:`tables`, in a snapshot that another connection holds, with several connections.
+def cut(schema: str, name: str, pages: int, size: int | None) -> list[Piece]:
+    """A table in pieces of ``size`` pages; the last goes on without end, for the table may have grown."""
+    if size is None or pages <= size:
+        return [Piece(schema, name)]
+    starts = list(range(0, pages, size))
+    return [Piece(schema, name, part) for part in zip(starts, [*starts[1:], LAST_PAGE])]
 
-    :param connect: Makes a connection to the database of the snapshot.
+
+def tables(connect: Callable[[], Any], *, snapshot: str | None = None) -> dict[str, dict[str, Any]]:
+    """Rows and hash of every ordinary table of a database, by ``schema.table``, with several connections.
+
+    :param connect: Makes a connection to the database.
+    :param snapshot: One that another connection holds; None where nobody writes.
     """
     # One after the other: connecting changes the user of the whole process.
     connections = [connect() for _worker in range(WORKERS)]
+    waiting: queue.SimpleQueue[Piece] = queue.SimpleQueue()
 
-    def part(which: int) -> dict[str, dict[str, Any]]:
-        connection = connections[which]
-        _do(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
-        return tables(connection, names=listed(connection)[which::WORKERS])
+    def work(connection: Any) -> list[tuple[str, int, int]]:
+        done = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                done.append(_look(connection, waiting.get_nowait()))
+        return done
 
-    found: dict[str, dict[str, Any]] = {}
     try:
+        for connection in connections:
+            _do(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            if snapshot is not None:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+            prepare(connection)
+        for piece in listed(connections[0]):
+            waiting.put(piece)
         with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            for result in pool.map(part, range(WORKERS)):
-                found.update(result)
+            return _summed(look for looks in pool.map(work, connections) for look in looks)
     finally:
         for connection in connections:
             connection.close()
-    return found

@@ -30,6 +30,7 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?|UTC)?", re.ASCII
 )
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TICK = timedelta(microseconds=1)
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history", re.ASCII)
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})", re.ASCII)
 
@@ -350,19 +351,36 @@ def judge_reach(segments: Mapping[str, datetime], backup: Backup, point: Point) 
     return Reach()
 
 
-def timeline_at(segments: Mapping[str, datetime], moment: datetime) -> int | None:
-    """The time line that the cluster was on at a moment; None where it is the one that it is on now.
+def timeline_at(segments: Mapping[str, datetime], moment: datetime | None) -> int | None:
+    """The time line that the cluster was on at a moment; None where it is the newest of the archive.
 
     A restore of the whole cluster begins a new one and leaves what came after its point on the old one. PostgreSQL
-    would follow the newest, on which the time between that point and the restore never was.
+    would follow the newest, on which the time between that point and the restore never was. And where the old data
+    directory was put back after a restore, the newest is the one that was given up.
 
     :param segments: name in the archive -> when it was stored.
+    :param moment: None means now.
     """
     begun = {int(name[:8], 16): stored for name, stored in segments.items() if _HISTORY.fullmatch(name)}
-    later = [timeline for timeline, stored in begun.items() if stored > moment]
-    if not later:
-        return None
-    return max((timeline for timeline, stored in begun.items() if stored <= moment), default=1)
+    stored = [(at, found[0]) for name, at in segments.items() if (found := position(name))]
+    later = [at for at in begun.values() if moment is not None and at > moment]
+    # What happened at a moment is in the segment that was stored next, unless a restore came between.
+    following = [
+        (at, line) for at, line in stored if moment is not None and at > moment and at < min(later, default=at + _TICK)
+    ]
+    if following:
+        timeline = min(following)[1]
+    elif later:
+        timeline = max((line for line, at in begun.items() if moment is not None and at <= moment), default=1)
+    else:
+        timeline = max([*stored, *((at, line) for line, at in begun.items())], default=(None, 1))[1]
+    newest = max([*begun, *(line for _at, line in stored)], default=1)
+    return None if timeline == newest else timeline
+
+
+def on_timeline(backups: Iterable[Backup], timeline: int) -> list[Backup]:
+    """The backups that may lead to a time line: none that was made on a later one."""
+    return [backup for backup in backups if int(backup.wal_start[:8], 16) <= timeline]
 
 
 # ---- snapshots of files

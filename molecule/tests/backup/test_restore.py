@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import time
 import uuid
@@ -68,15 +69,19 @@ def kill(box: Any, command: str, pattern: str) -> None:
         f"for try in $(seq 2000); do pgrep -f '{pattern}' >/dev/null && at_work=yes && break; sleep 0.02; done; "
         f'test "${{at_work:-}}" = yes; systemctl kill --signal=KILL {UNIT}; '
         f"for try in $(seq 100); do systemctl is-failed --quiet {UNIT} && break; sleep 0.1; done; "
-        f"systemctl reset-failed {UNIT}"
+        f"systemctl is-failed --quiet {UNIT}; systemctl reset-failed {UNIT}"
     )
 
 
 def test_a_restore_of_the_cluster_that_is_killed_keeps_the_old_one_and_the_next_one_heals(box: Any, sql: Any) -> None:
-    partners = sql("SELECT count(*) FROM res_partner")
-    sql("SELECT pg_switch_wal()", name="postgres")
     box.run("full")
-    command = "slipway-backup restore-cluster --to latest --replace-cluster"
+    key = f"slipway-test-{uuid.uuid4()}"
+    there = f"SELECT count(*) FROM ir_config_parameter WHERE key = '{key}'"
+    sql(f"INSERT INTO ir_config_parameter (key, value) VALUES ('{key}', 'x')")
+    moment = datetime.datetime.now(datetime.UTC)
+    time.sleep(0.5)
+    sql(f"DELETE FROM ir_config_parameter WHERE key = '{key}'")
+    command = f"slipway-backup restore-cluster --to {moment:%Y-%m-%dT%H:%M:%S.%fZ} --replace-cluster"
     box.sh("systemctl stop odoo@main.service")
     try:
         kill(box, command, "[p]gbackrest .* restore ")
@@ -86,7 +91,8 @@ def test_a_restore_of_the_cluster_that_is_killed_keeps_the_old_one_and_the_next_
         done = box.call(command, patience=120)
         assert "the cluster of before is in its place again" in done.said
         assert "restore_unfinished" not in box.health().findings
-        assert sql("SELECT count(*) FROM res_partner") == partners
+        # Neither the cluster of before has it, nor the newest state.
+        assert sql(there) == [["1"]]
         assert box.sh(f"cat {done.result['kept']}/PG_VERSION").strip() == "17"
         box.sh(f"rm -rf {done.result['kept']}")
         # What is written from now on is archived within archive_timeout, not only after the next checkpoint.

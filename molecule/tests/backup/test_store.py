@@ -39,6 +39,17 @@ def test_the_spool_is_bounded(box: Any, store_away: Callable[[], Any], new_file:
     box.run("dump")
 
 
+def test_the_spool_takes_each_file_once(box: Any, store_away: Callable[[], Any], new_file: str) -> None:
+    box.run("files")
+    box.sh(f"head -c 6M /dev/urandom >>{new_file}")
+    with box.configured(spool={"max_mb": 10}), store_away():
+        box.fails("files", "connect")
+        # A second run has nothing new, and does not count the 6 MB once more against the 10.
+        said = box.fails("files", "connect")
+        assert "nothing more is spooled" not in said
+    box.run("files")
+
+
 def commit_and_switch(sql: Any) -> None:
     """Fill a segment of the WAL with something and close it."""
     sql("SELECT txid_current()", name="postgres")

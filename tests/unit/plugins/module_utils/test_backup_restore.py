@@ -188,6 +188,26 @@ def test_a_time_is_looked_for_on_the_time_line_of_then():
     assert br.timeline_at(segments(4), at("06:05:00")) is None
 
 
+def test_after_a_restore_that_was_undone_the_old_time_line_is_followed():
+    second = {"00000002.history": at("06:06:00"), "000000020000000000000006-aa.zst": at("06:07:00")}
+    # Restored: the newest is followed, whether a segment of it is there yet or not.
+    assert br.timeline_at({**segments(4, 5), "00000002.history": at("06:06:00")}, None) is None
+    assert br.timeline_at({**segments(4, 5), **second}, None) is None
+    partial = {"000000010000000000000006.partial-aa.zst": at("06:06:30")}
+    assert br.timeline_at({**segments(4, 5), "00000002.history": at("06:06:00"), **partial}, None) is None
+    # And undone: the first goes on.
+    undone = {**segments(4, 5), **second, "000000010000000000000006-bb.zst": at("06:10:00")}
+    assert br.timeline_at(undone, None) == 1
+    assert br.timeline_at(undone, at("06:09:00")) == 1
+    assert br.timeline_at(undone, at("06:06:30")) is None
+    assert br.timeline_at(undone, at("06:03:00")) == 1
+    # Restored once more, to a third: times before that are still those of the first.
+    third = {**undone, "00000003.history": at("06:12:00")}
+    assert br.timeline_at(third, None) is None
+    assert br.timeline_at(third, at("06:09:30")) == 1
+    assert br.timeline_at({}, None) is None
+
+
 def test_names_of_segments():
     assert br.position("0000000200000001000000FF-abc.zst") == (2, 0x1FF)
     assert br.segment_name(2, 0x200) == "000000020000000200000000"

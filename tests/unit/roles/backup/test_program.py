@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -171,12 +172,15 @@ def numbered(gaps: list[str]) -> list[tuple[int, int]]:
         (2, [*range(32, 40)], [(32, 39)]),
         (2, [*range(42, 45)], [(42, 44)]),
         (2, [21], [(21, 21)]),
-        (2, [*range(21, 30)], [(21, 26)]),
-        (2, [*range(12, 20), *range(22, 33)], [(25, 32)]),
+        (2, [*range(21, 30)], [(21, 21), (25, 26)]),
+        (2, [*range(12, 20), *range(22, 33)], [(25, 26), (30, 32)]),
         (2, [15, 17], []),
         (5, [12, 13], [(12, 13)]),
         (5, [3, 4], []),
         (5, [*range(5, 12)], [(10, 11)]),
+        (2, [30], [(30, 30)]),
+        (2, [20], [(20, 20)]),
+        (2, [*range(50)], [(10, 11), (20, 21), (25, 26), (30, 30)]),
     ],
     ids=[
         "after a backup before the limit",
@@ -191,6 +195,9 @@ def numbered(gaps: list[str]) -> list[tuple[int, int]]:
         "nothing expires yet",
         "before the first backup",
         "from before it into it",
+        "the first at the limit",
+        "the first of a backup before the limit",
+        "all",
     ],
 )
 def test_gap_counts_where_the_wal_should_have_been_kept(
@@ -387,3 +394,34 @@ def test_pieces_of_a_table_sum_up_to_it() -> None:
         "public.a": {"rows": 5, "hash": "-2"},
         "public.b": {"rows": 1, "hash": "-3"},
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "damage"),
+    [
+        ("ciphertext verification failed", True),
+        ("Load(<data/ab>, 0, 0) failed: The specified key does not exist.", True),
+        ("blob ab not found in index", True),
+        ("Access Denied.", False),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", False),
+        ("it was told to stop (SIGTERM)", False),
+    ],
+)
+def test_only_damage_refutes_a_snapshot(words: str, damage: bool) -> None:
+    assert restic.is_damage(words) is damage
+
+
+def test_run_that_is_told_to_stop_is_no_fault_of_what_it_looks_at(config: Config) -> None:
+    def job(_config: Config) -> dict[str, Any]:
+        with contextlib.suppress(runner.SlipwayError):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 1)
+        return {}
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(runner.SlipwayError, match="told to stop"):
+            runner.run_job(config, "verify", job)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert runner.jobs(config)["verify"]["message"] == "it was told to stop (SIGTERM)"

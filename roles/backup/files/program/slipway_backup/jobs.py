@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -28,6 +29,8 @@ FOREIGN = (
     "until you restore (playbooks/restore.yml), or begin afresh beside them (slipway-backup adopt)"
 )
 """What is said on a host whose repository knows another cluster."""
+SPOOLED = "restic/slipway.json"
+"""Below the spool: from when on nothing has been spooled yet."""
 DATABASE_LOCK, FILES_LOCK = "database", "files"
 
 
@@ -92,15 +95,14 @@ def back_up_database(config: Config, kind: str) -> dict[str, Any]:
             faults.append("pgbackrest found pages with wrong checksums while it copied: see its log")
         with_fingerprint = backup["type"] != "incr"
         entries = [entry for entry in part["databases"] if entry["name"] in there]
+        databases: list[dict[str, Any]] = []
+        # A backup without a manifest would count as nothing and be in the way of those that build upon it.
         try:
-            databases = database.take_down(entries, port=port, with_fingerprint=with_fingerprint)
+            databases = _take_down(entries, port=port, with_fingerprint=with_fingerprint)
+            # Also closes the segment in which the instant of the fingerprint is, and waits for it in the repository.
+            pgbackrest.pgbackrest(stanza, "check")
         except SlipwayError as error:
-            if not with_fingerprint:
-                raise
-            say(f"no fingerprint: {error}")
-            databases = database.take_down(entries, port=port, with_fingerprint=False)
-        # Also closes the segment in which the instant of the fingerprint is, and waits for it in the repository.
-        pgbackrest.pgbackrest(stanza, "check")
+            faults.append(str(error))
         document = records.manifest(
             {
                 **_head(
@@ -126,6 +128,16 @@ def back_up_database(config: Config, kind: str) -> dict[str, Any]:
             }
         )
     return _judged(document)
+
+
+def _take_down(entries: list[dict[str, Any]], *, port: int, with_fingerprint: bool) -> list[dict[str, Any]]:
+    try:
+        return database.take_down(entries, port=port, with_fingerprint=with_fingerprint)
+    except SlipwayError as error:
+        if not with_fingerprint:
+            raise
+        say(f"no fingerprint: {error}")
+        return database.take_down(entries, port=port, with_fingerprint=False)
 
 
 def back_up_files(config: Config) -> dict[str, Any]:
@@ -215,6 +227,11 @@ def verify(config: Config) -> dict[str, Any]:
         with lock(DATABASE_LOCK, wait=LOCK_WAIT_SECONDS, what="verify"):
             say("reading the backups of the database and their WAL back")
             seen = pgbackrest.verify(stanza)
+            if seen.faulty:
+                # A store that hesitates is no damage: what is damaged is so again.
+                say("looking a second time")
+                Store(config).require()
+                seen = pgbackrest.verify(stanza)
             labels = [backup["label"] for backup in pgbackrest.info(stanza)["backup"]]
             for label in labels:
                 faults = seen.backups.get(label, ["pgbackrest verify says nothing of it"])
@@ -223,13 +240,16 @@ def verify(config: Config) -> dict[str, Any]:
             found += seen.archive
             found += _verify_presence(records, "database", set(labels))
     with lock(FILES_LOCK, wait=LOCK_WAIT_SECONDS, what="verify"):
-        found += _verify_snapshots(config, records)
+        damaged, unread = _verify_snapshots(config, records)
+        found += damaged
     if found:
         raise SlipwayError(
             "damage in the store: "
-            + "; ".join(found)
+            + "; ".join([*found, *unread])
             + ". Older good backups are used for a restore; make a full backup now"
         )
+    if unread:
+        raise SlipwayError(f"not everything could be read back, which tells nothing of these: {'; '.join(unread)}")
     return {"verified": True}
 
 
@@ -243,9 +263,16 @@ def prune(config: Config) -> dict[str, Any]:
     if config["database"]:
         stanza = config["database"]["stanza"]
         with lock(DATABASE_LOCK, wait=LOCK_WAIT_SECONDS, what="prune"):
-            decision = _decide(
-                records, policy, "database", {backup["label"] for backup in pgbackrest.info(stanza)["backup"]}
-            )
+            there = {
+                backup["label"]: backup_retention.Backup(
+                    label=backup["label"],
+                    time=pgbackrest.moment(backup["timestamp"]["stop"]),
+                    good=not backup.get("error"),
+                    needs=tuple(backup.get("reference") or ()),
+                )
+                for backup in pgbackrest.info(stanza)["backup"]
+            }
+            decision = _decide(records, policy, "database", there)
             for label in decision.drop:
                 if label in {backup["label"] for backup in pgbackrest.info(stanza)["backup"]}:
                     say(f"removing {label}")
@@ -260,14 +287,26 @@ def prune(config: Config) -> dict[str, Any]:
         repository("unlock")
         snapshots = repository.snapshots()
         for kind in ("files", "dump"):
+            mine = [snapshot for snapshot in snapshots if restic.tag(snapshot, "kind") == kind]
             labels = {
-                restic.tag(snapshot, "label"): snapshot["id"]
-                for snapshot in snapshots
-                if restic.tag(snapshot, "kind") == kind
+                str(restic.tag(snapshot, "label")): snapshot
+                for snapshot in mine
+                if restic.tag(snapshot, "label") and restic.tag(snapshot, "complete") != "no"
             }
-            decision = _decide(records, policy, kind, set(labels) - {None})
+            there = {
+                label: backup_retention.Backup(label=label, time=restic.moment(snapshot), good=True)
+                for label, snapshot in labels.items()
+            }
+            decision = _decide(records, policy, kind, there)
             refused += [decision.refused] if decision.refused else []
-            known = [labels[label] for label in decision.drop if label in labels]
+            known = [labels[label]["id"] for label in decision.drop if label in labels]
+            kept = [restic.moment(snapshot) for label, snapshot in labels.items() if label in decision.keep]
+            # What was spooled belongs to the complete ones around it.
+            known += [
+                snapshot["id"]
+                for snapshot in mine
+                if restic.tag(snapshot, "complete") == "no" and kept and restic.moment(snapshot) < min(kept)
+            ]
             if known:
                 say(f"removing {len(known)} snapshots of {kind}")
                 repository("forget", *known)
@@ -280,10 +319,16 @@ def prune(config: Config) -> dict[str, Any]:
     return {"dropped": dropped}
 
 
-def _decide(records: Records, policy: backup_retention.Policy, kind: str, there: set[str]) -> backup_retention.Decision:
+def _decide(
+    records: Records, policy: backup_retention.Policy, kind: str, there: Mapping[str, backup_retention.Backup]
+) -> backup_retention.Decision:
+    """Judge the backups that have a manifest by it, and those of a run that was killed before it wrote one as they are.
+
+    :param there: What the repository has, by label.
+    """
     verified = records.verified(kind)
-    backups = [
-        backup_retention.Backup(
+    backups = {
+        document["label"]: backup_retention.Backup(
             label=document["label"],
             time=backup_manifest.parse_time(document["finished"] or document["started"]),
             good=document["state"] == "good" and document["label"] in there,
@@ -291,8 +336,10 @@ def _decide(records: Records, policy: backup_retention.Policy, kind: str, there:
             verified=verified.get(document["label"]),
         )
         for document in records.manifests(kind)
-    ]
-    return backup_retention.decide(backups, policy, now())
+    }
+    for label, backup in there.items():
+        backups.setdefault(label, dataclasses.replace(backup, verified=verified.get(label)))
+    return backup_retention.decide(backups.values(), policy, now())
 
 
 def _head(
@@ -340,7 +387,9 @@ def _spool_repository(config: Config) -> restic.Repository:
 def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
     """Keep on this host's disk what came since the last snapshot in the store: files of a filestore are only added."""
     say(f"the store did not take the snapshot ({why}); what is new goes to the spool")
-    part, since = config.part("files"), read_json(config.state / "files.json").get("started", 0.0)
+    part, started = config.part("files"), now().timestamp()
+    sent, spooled = read_json(config.state / "files.json"), read_json(config.spool / SPOOLED)
+    since = max(sent.get("started", 0.0), spooled.get("started", 0.0))
     names, size = [], 0
     for instance in part["instances"]:
         for root, _directories, files in os.walk(instance["filestore"]):
@@ -377,6 +426,8 @@ def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
             f"{why}; and {config.spool} does not take what is new ({size >> 20} MB), so it is on this host only once: "
             f"{error}"
         ) from None
+    # In the repository itself, so that whoever removes the one removes the other.
+    write_json(config.spool / SPOOLED, {"started": started})
     say(f"{len(names)} files ({size >> 20} MB) are in the spool")
 
 
@@ -391,20 +442,22 @@ def _try_to_catch_up(config: Config, repository: restic.Repository) -> str:
 
 
 def _catch_up(config: Config, repository: restic.Repository) -> list[str]:
-    """Send to the store what the spool has, and empty it of that; returns the labels."""
+    """Send to the store what the spool has, and empty it of that; returns the labels of dumps."""
     Records(config).send()
-    sent = _ship_dumps(config, repository)
+    _send_snapshots(config, repository)
+    return _ship_dumps(config, repository)
+
+
+def _send_snapshots(config: Config, repository: restic.Repository) -> None:
     directory = config.spool / "restic"
     if not directory.exists():
-        return sent
+        return
     spool = _spool_repository(config)
     labels = [restic.tag(entry, "label") or entry["short_id"] for entry in spool.snapshots()] if spool.exists() else []
     if labels:
         say(f"the store is back: sending {len(labels)} spooled snapshots")
         repository.copy_from(spool)
-        sent += labels
     shutil.rmtree(directory)
-    return sent
 
 
 def _require_room(config: Config, *, database_port: int) -> None:
@@ -487,8 +540,8 @@ def dump_faults(document: Mapping[str, Any]) -> list[str]:
 
 
 def _ship_dumps(config: Config, repository: restic.Repository) -> list[str]:
-    """Send the dumps of the spool to the store, read back that they arrived, and only then remove them here."""
-    shipped = []
+    """Send the dumps of the spool to the store, and remove here what is listed there."""
+    shipped, faults = [], []
     below = config.spool / "dumps"
     for place in sorted(below.glob("dump-*")) if below.exists() else []:
         document = read_json(place / "manifest.json")
@@ -499,17 +552,25 @@ def _ship_dumps(config: Config, repository: restic.Repository) -> list[str]:
         ]
         if not document or broken:
             shutil.rmtree(place)
-            raise SlipwayError(
+            faults.append(
                 f"the spooled dump {place.name} is damaged ({', '.join(broken) or 'no manifest'}) and was removed: "
                 "it was never counted as a backup"
             )
+            continue
         summary = repository.backup([str(place)], tags=_tags(config, "dump", place.name, complete="yes"))
+        if summary["snapshot_id"] not in {snapshot["id"] for snapshot in repository.snapshots(label=place.name)}:
+            raise SlipwayError(f"restic said that {place.name} is in the store, and does not list it there")
         document["dump"]["snapshot"] = summary["snapshot_id"]
         document["stored_bytes"] = summary.get("data_added_packed", summary["data_added"])
         document["finished"] = backup_manifest.format_time(now())
-        _judged(Records(config).manifest(document))
+        try:
+            _judged(Records(config).manifest(document))
+        except SlipwayError as error:
+            faults.append(str(error))
         shutil.rmtree(place)
         shipped.append(place.name)
+    if faults:
+        raise SlipwayError("; ".join(faults))
     return shipped
 
 
@@ -533,26 +594,36 @@ def _verify_presence(records: Records, kind: str, there: set[str]) -> list[str]:
     return [f"{label}: {fault}" for label in sorted(labels - there)]
 
 
-def _verify_snapshots(config: Config, records: Records) -> list[str]:
-    """Read the packs of the restic repository back; where some are damaged, find out whose snapshots those are."""
+def _verify_snapshots(config: Config, records: Records) -> tuple[list[str], list[str]]:
+    """Read the restic repository back; returns what is damaged, and what could not be read for another reason.
+
+    Only damage refutes a snapshot: those that are refuted go with the next ``prune``.
+    """
     repository = restic.Repository(config)
     repository("unlock")
     snapshots = [snapshot for snapshot in repository.snapshots() if restic.tag(snapshot, "label")]
     say(f"reading the data of {len(snapshots)} snapshots back")
+    broken: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    elsewhere = []
     try:
         repository("check", "--read-data")
-        broken: dict[str, str] = {}
     except SlipwayError as error:
         say(f"{error}: looking which snapshots need what is damaged")
-        broken = {}
         for snapshot in snapshots:
+            Store(config).require()
             try:
                 repository("dump", snapshot["id"], "/", "--archive", "tar", "--target", "/dev/null")
             except SlipwayError as fault:
-                broken[snapshot["id"]] = str(fault)
-        if not broken:
-            broken = {"": str(error)}
+                (broken if restic.is_damage(str(fault)) else unread)[snapshot["id"]] = str(fault)
+        if not broken and not unread:
+            try:
+                repository("check", "--read-data")
+            except SlipwayError as again:
+                elsewhere.append(str(again))
     for snapshot in snapshots:
+        if snapshot["id"] in unread:
+            continue
         fault = broken.get(snapshot["id"])
         kind, label = restic.tag(snapshot, "kind") or "files", restic.tag(snapshot, "label") or snapshot["short_id"]
         records.verification(kind, label, good=fault is None, by="verify", faults=[fault] if fault else [])
@@ -560,15 +631,11 @@ def _verify_snapshots(config: Config, records: Records) -> list[str]:
     for kind in ("files", "dump"):
         labels = {str(restic.tag(snapshot, "label")) for snapshot in snapshots if restic.tag(snapshot, "kind") == kind}
         gone += _verify_presence(records, kind, labels)
-    return (
-        [
-            f"{restic.tag(snapshot, 'label')}: {broken[snapshot['id']]}"
-            for snapshot in snapshots
-            if snapshot["id"] in broken
-        ]
-        + ([broken[""]] if "" in broken else [])
-        + gone
-    )
+    told = [
+        [f"{restic.tag(one, 'label')}: {faults[one['id']]}" for one in snapshots if one["id"] in faults]
+        for faults in (broken, unread)
+    ]
+    return [*told[0], *elsewhere, *gone], told[1]
 
 
 JOBS: dict[str, Callable[[Config], dict[str, Any]]] = {

@@ -87,6 +87,11 @@ class Verified:
     backups: Mapping[str, list[str]]
     archive: list[str]
 
+    @property
+    def faulty(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self.archive) or any(self.backups.values())
+
 
 def verify(stanza: str) -> Verified:
     """Read everything in the repository back. Its return code is 0 even where something is damaged."""
@@ -158,7 +163,11 @@ def gaps(stanza: str, *, days: int, expired: Mapping[str, str]) -> tuple[list[st
     for cluster, first in wal_expired(backups, days=days).items():
         limits[cluster] = max(first, limits.get(cluster, ""))
     kept = wal_kept(backups, expired=limits)
-    found = [text for cluster in sorted(names) for text in wal_gaps(names[cluster], kept=kept.get(cluster, ()))]
+    found = [
+        text
+        for cluster in sorted({*names, *kept})
+        for text in wal_gaps(names.get(cluster, ()), kept=kept.get(cluster, ()))
+    ]
     return found, limits
 
 
@@ -205,17 +214,36 @@ def wal_gaps(names: Iterable[str], *, kept: Collection[Span] = (ALL_WAL,), per_l
     :param per_log: Segments in each log: 256 with the usual 16 MB.
     """
     timelines: dict[str, set[int]] = {}
+    number = lambda name: int(name[8:16], 16) * per_log + int(name[16:24], 16)  # noqa: E731
     for name in names:
-        timelines.setdefault(name[:8], set()).add(int(name[8:16], 16) * per_log + int(name[16:24], 16))
+        timelines.setdefault(name[:8], set()).add(number(name))
+    for start, stop in kept:
+        for edge in (start, stop):
+            if edge not in (ALL_WAL[0], LAST_WAL):
+                timelines.setdefault(edge[:8], set())
     found = []
-    for timeline, numbers in sorted(timelines.items()):
-        ordered = sorted(numbers)
-        for before, after in zip(ordered, ordered[1:]):
-            if after == before + 1:
+    for timeline, there in sorted(timelines.items()):
+        wanted: set[int] = set()
+        for start, stop in kept:
+            if not start[:8] <= timeline <= stop[:8]:
                 continue
-            first, last = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (before + 1, after - 1))
-            missing = [(max(first, start), min(last, stop)) for start, stop in kept if start <= last and stop >= first]
-            if missing:
-                first, last = min(missing)[0], max(stop for _start, stop in missing)
-                found.append(f"the WAL from {first} to {last} is missing: no restore can go across it")
+            # Where a timeline begins that a span only passes through is not known here; nor where the newest one ends.
+            first = number(start) if start[:8] == timeline else min(there, default=None)
+            last = number(stop) if stop[:8] == timeline else max(there, default=first)
+            if first is not None and last is not None:
+                wanted.update(range(first, max(first, last) + 1))
+        for first, last in _rows(wanted - there):
+            ends = (f"{timeline}{n // per_log:08X}{n % per_log:08X}" for n in (first, last))
+            found.append("the WAL from {} to {} is missing: no restore can go across it".format(*ends))
     return found
+
+
+def _rows(numbers: Collection[int]) -> list[tuple[int, int]]:
+    """The first and the last of each row of consecutive numbers."""
+    rows: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if rows and rows[-1][1] == number - 1:
+            rows[-1] = (rows[-1][0], number)
+        else:
+            rows.append((number, number))
+    return rows

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.odoo.plugins.module_utils import backup_drill
 from ansible_collections.slipway.odoo.plugins.module_utils.errors import SlipwayError
 
 from .config import Config
@@ -19,6 +22,7 @@ from .host import run, run_raw
 CACHE = "/var/cache/slipway/restic"
 RETRY_LOCK = "10m"
 NO_REPOSITORY, INCOMPLETE_BACKUP = 10, 3
+_MISSING = re.compile(r"key does not exist|not found in (repository|index)|pack .* does not exist|unexpected EOF")
 
 
 class Repository:
@@ -125,6 +129,16 @@ def unread(line: str) -> str:
     if document.get("message_type") != "error" or not os.path.lexists(document.get("item") or "/"):
         return ""
     return f"{document.get('item')}: {document.get('error', {}).get('message') or 'it could not be read'}"
+
+
+def is_damage(words: str) -> bool:
+    """Whether restic tells of data that are damaged or missing, and not of a store or a key that keeps it from them."""
+    return backup_drill.is_damage(words) or bool(_MISSING.search(words))
+
+
+def moment(snapshot: Mapping[str, Any]) -> datetime.datetime:
+    """When a snapshot was made."""
+    return backup_drill.parse_rfc3339(snapshot["time"])
 
 
 def tag(snapshot: Mapping[str, Any], name: str) -> str | None:

@@ -74,9 +74,14 @@ def _restore_cluster(arguments: argparse.Namespace, config: Config) -> dict[str,
         unfinished_mark(data).unlink()
     except BaseException as error:
         host.run_raw(["systemctl", "stop", unit_of(config)])
-        put_back(data)
-        if moved:
-            host.run(["systemctl", "start", unit_of(config)])
+        try:
+            put_back(data)
+            if moved:
+                host.run(["systemctl", "start", unit_of(config)])
+        except (OSError, SlipwayError) as second:
+            raise SlipwayError(
+                f"{error}. And the cluster of before could not be put back: {second}. It is in {kept}, beside {data}"
+            ) from error
         if isinstance(error, SlipwayError):
             raise SlipwayError(f"{error}. The cluster is as it was before") from None
         raise
@@ -161,13 +166,23 @@ def unfinished_mark(data: pathlib.Path) -> pathlib.Path:
 
 def heal(config: Config, data: pathlib.Path) -> None:
     """After a restore that was killed: the directory of before in its place again, unless the server runs by now."""
-    if cluster_runs(config):
+    if cluster_runs(config) and takes_writes(config):
         # PostgreSQL came to the end of it by itself.
+        kept = host.read_json(unfinished_mark(data)).get("kept")
+        host.say(f"an earlier restore of {data} was killed, and came to its end; the cluster of before is in {kept}")
         unfinished_mark(data).unlink()
         return
     host.say(f"an earlier restore of {data} was killed")
     host.run_raw(["systemctl", "stop", unit_of(config)])
     put_back(data)
+
+
+def takes_writes(config: Config) -> bool:
+    """Whether the server has come to the end of its recovery."""
+    try:
+        return not rows("postgres", "SELECT pg_is_in_recovery()", port=config.part("database")["port"])[0][0]
+    except SlipwayError:
+        return False
 
 
 def put_back(data: pathlib.Path) -> None:

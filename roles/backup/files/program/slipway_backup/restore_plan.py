@@ -69,6 +69,15 @@ def make_plan(config: Config, *, to: str, instance: str, wanted: str, store_time
         backups = thinking.read_backups(found, documents, database=name, refuted=refuted)
         backup = thinking.choose_backup(backups, point)
     segments = pgbackrest.archived(database["stanza"], backup.archive, *past)
+    # A label is restored on the time line of its own.
+    timeline = thinking.timeline_at(segments, point.time) if point.kind != thinking.LABEL else None
+    if timeline is not None:
+        backup = thinking.choose_backup(thinking.on_timeline(backups, timeline), point)
+        document = by_label.get(backup.label, {})
+        host.say(
+            f"the cluster was restored at some time, or an older one put back: following time line {timeline}, which "
+            "it was on"
+        )
     reach = thinking.judge_reach(segments, backup, point)
     if reach.fault:
         # Several processes push the WAL of a busy server, and not in its order.
@@ -80,9 +89,7 @@ def make_plan(config: Config, *, to: str, instance: str, wanted: str, store_time
     if reach.doubt:
         host.say(f"note: {reach.doubt}")
     arguments = tuple(thinking.pgbackrest_arguments(point, backup))
-    timeline = thinking.timeline_at(segments, point.time) if point.kind == thinking.TIME and point.time else None
     if timeline is not None:
-        host.say(f"the cluster was restored since then: following time line {timeline}, which it was on at that time")
         arguments += (f"--target-timeline={timeline}",)
     return Plan(point, backup, arguments, name, document, reach.doubt)
 

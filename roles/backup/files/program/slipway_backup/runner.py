@@ -37,6 +37,9 @@ def run_job(config: Config, name: str, job: Job) -> dict[str, Any]:
     except SlipwayError as error:
         _end_of(config, name, failed=str(error), seconds=time.monotonic() - clock)
         raise
+    except Stopped as stopped:
+        _end_of(config, name, failed=str(stopped), seconds=time.monotonic() - clock)
+        raise SlipwayError(str(stopped)) from None
     except BaseException as error:
         _end_of(config, name, failed=f"{type(error).__name__}: {error}", seconds=time.monotonic() - clock)
         raise
@@ -60,8 +63,12 @@ def count_killed(config: Config, *names: str) -> None:
                 _end_of(config, name, failed=why, seconds=0, killed=run)
 
 
+class Stopped(BaseException):
+    """The run was told to stop: no fault of what it was looking at, so nobody who handles those may catch it."""
+
+
 def _end(_signal: int, _frame: Any) -> None:
-    raise SlipwayError("it was told to stop (SIGTERM)")
+    raise Stopped("it was told to stop (SIGTERM)")
 
 
 def _begin(config: Config, name: str) -> None:

@@ -96,13 +96,14 @@ def back_up_database(config: Config, kind: str) -> dict[str, Any]:
         with_fingerprint = backup["type"] != "incr"
         entries = [entry for entry in part["databases"] if entry["name"] in there]
         databases: list[dict[str, Any]] = []
-        # A backup without a manifest would count as nothing and be in the way of those that build upon it.
+        afterwards = ""
+        # The backup is complete by now, and others will build upon it: its manifest says so, whatever comes.
         try:
             databases = _take_down(entries, port=port, with_fingerprint=with_fingerprint)
             # Also closes the segment in which the instant of the fingerprint is, and waits for it in the repository.
             pgbackrest.pgbackrest(stanza, "check")
         except SlipwayError as error:
-            faults.append(str(error))
+            afterwards = str(error)
         document = records.manifest(
             {
                 **_head(
@@ -127,7 +128,10 @@ def back_up_database(config: Config, kind: str) -> dict[str, Any]:
                 "databases": databases,
             }
         )
-    return _judged(document)
+    result = _judged(document)
+    if afterwards:
+        raise SlipwayError(f"{backup['label']} is in the repository, and what came after it failed: {afterwards}")
+    return result
 
 
 def _take_down(entries: list[dict[str, Any]], *, port: int, with_fingerprint: bool) -> list[dict[str, Any]]:

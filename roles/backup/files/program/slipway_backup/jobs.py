@@ -393,7 +393,9 @@ def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
     say(f"the store did not take the snapshot ({why}); what is new goes to the spool")
     part, started = config.part("files"), now().timestamp()
     sent, spooled = read_json(config.state / "files.json"), read_json(config.spool / SPOOLED)
-    since = max(sent.get("started", 0.0), spooled.get("started", 0.0))
+    # A minute of grace: a file may have been written while the last snapshot was begun. What the spool has was looked
+    # for after its time was taken, and what changed since then is newer than that.
+    since = max(sent.get("started", 0.0) - 60, spooled.get("started", 0.0))
     names, size = [], 0
     for instance in part["instances"]:
         for root, _directories, files in os.walk(instance["filestore"]):
@@ -403,8 +405,7 @@ def _spool_files(config: Config, label: str, why: SlipwayError) -> None:
                     status = os.lstat(path)
                 except OSError:
                     continue
-                # A minute of grace: a file may have been written while the last snapshot was begun.
-                if status.st_ctime >= since - 60:
+                if status.st_ctime >= since:
                     names.append(path)
                     size += status.st_size
     used = tree_size(config.spool)[1]

@@ -213,8 +213,11 @@ def wal_gaps(names: Iterable[str], *, kept: Collection[Span] = (ALL_WAL,), per_l
     :param kept: What should be there; what else is missing has expired.
     :param per_log: Segments in each log: 256 with the usual 16 MB.
     """
+
+    def number(name: str) -> int:
+        return int(name[8:16], 16) * per_log + int(name[16:24], 16)
+
     timelines: dict[str, set[int]] = {}
-    number = lambda name: int(name[8:16], 16) * per_log + int(name[16:24], 16)  # noqa: E731
     for name in names:
         timelines.setdefault(name[:8], set()).add(number(name))
     for start, stop in kept:

@@ -30,7 +30,7 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?|UTC)?", re.ASCII
 )
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TICK = timedelta(microseconds=1)
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history", re.ASCII)
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})", re.ASCII)
 
@@ -361,17 +361,16 @@ def timeline_at(segments: Mapping[str, datetime], moment: datetime | None) -> in
     :param segments: name in the archive -> when it was stored.
     :param moment: None means now.
     """
+    moment = moment or _NEVER
     begun = {int(name[:8], 16): stored for name, stored in segments.items() if _HISTORY.fullmatch(name)}
     stored = [(at, found[0]) for name, at in segments.items() if (found := position(name))]
-    later = [at for at in begun.values() if moment is not None and at > moment]
+    restored = min((at for at in begun.values() if at > moment), default=_NEVER)
     # What happened at a moment is in the segment that was stored next, unless a restore came between.
-    following = [
-        (at, line) for at, line in stored if moment is not None and at > moment and at < min(later, default=at + _TICK)
-    ]
+    following = [(at, line) for at, line in stored if moment < at < restored]
     if following:
         timeline = min(following)[1]
-    elif later:
-        timeline = max((line for line, at in begun.items() if moment is not None and at <= moment), default=1)
+    elif restored < _NEVER:
+        timeline = max((line for line, at in begun.items() if at <= moment), default=1)
     else:
         timeline = max([*stored, *((at, line) for line, at in begun.items())], default=(None, 1))[1]
     newest = max([*begun, *(line for _at, line in stored)], default=1)

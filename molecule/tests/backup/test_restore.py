@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-FILESTORE = "/var/lib/odoo/main/filestore/main"
 SCRATCH = "/var/lib/postgresql/slipway-restore"
 COPY = "main-copy"
 ONLY_THE_LAST = {"within_hours": 0, "hourly": 0, "daily": 1, "weekly": 0, "monthly": 0}
